@@ -37,8 +37,16 @@ impl Scope {
     }
     /// In words, as `GET /routes/{route}/chain` shows it: `global`, `route`, `service+consumer`, …
     pub fn name(&self) -> &'static str {
-        ["global", "service", "route", "consumer", "route+service", "service+consumer", "route+consumer", "route+service+consumer"]
-            [usize::from(self.specificity())]
+        [
+            "global",
+            "service",
+            "route",
+            "consumer",
+            "route+service",
+            "service+consumer",
+            "route+consumer",
+            "route+service+consumer",
+        ][usize::from(self.specificity())]
     }
 }
 
@@ -54,7 +62,8 @@ mod tests {
     #[test]
     fn scopes_rank_as_in_kong() {
         let id = Some(Id::random());
-        let scope = |r: bool, s: bool, c: bool| Scope { route: id.filter(|_| r), service: id.filter(|_| s), consumer: id.filter(|_| c) };
+        let scope =
+            |r: bool, s: bool, c: bool| Scope { route: id.filter(|_| r), service: id.filter(|_| s), consumer: id.filter(|_| c) };
         let ranked = [
             scope(true, true, true),
             scope(true, false, true),

@@ -46,7 +46,12 @@ pub trait View: Send + Sync {
     /// A page of at most `limit` entities with an id greater than `after`.
     fn list(&self, kind: Kind, selection: &Selection, after: Option<Id>, limit: usize) -> Result<Page, ViewError>;
     /// Entities that carry `tag` (every tag when `None`), as (tag, kind, id), ordered, strictly after `after`.
-    fn tags(&self, tag: Option<&str>, after: Option<(String, Kind, Id)>, limit: usize) -> Result<Vec<(String, Kind, Id)>, ViewError>;
+    fn tags(
+        &self,
+        tag: Option<&str>,
+        after: Option<(String, Kind, Id)>,
+        limit: usize,
+    ) -> Result<Vec<(String, Kind, Id)>, ViewError>;
     /// How many entities of that kind there are.
     fn count(&self, kind: Kind) -> Result<u64, ViewError>;
 
