@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use weir_model::directory::Credential;
 use weir_model::{Consumer, Directory, Id};
 
 /// One request and its reply.
@@ -35,8 +36,46 @@ pub struct Exchange {
     pub directory: Option<Directory>,
     /// What each plugin entry keeps between its phases: (slot of the entry, bytes).
     pub kept: Vec<(u32, Vec<u8>)>,
+    /// Credentials that plugins found in this exchange, and the slot of the entry that found each; their handles are positions.
+    pub found: Vec<(u32, Credential)>,
     /// Facts of the outcome; complete in the log phase.
     pub outcome: Outcome,
+}
+
+impl Exchange {
+    /// An exchange at its beginning: nobody authenticated, nothing answered.
+    pub fn new(id: String, request: RequestHead, client_ip: IpAddr) -> Self {
+        Self {
+            id,
+            request,
+            response: None,
+            response_edits: Vec::new(),
+            client_ip,
+            route: None,
+            service: None,
+            captures: Vec::new(),
+            consumer: None,
+            credential: None,
+            directory: None,
+            kept: Vec::new(),
+            found: Vec::new(),
+            outcome: Outcome::default(),
+        }
+    }
+    /// What stands in an instance while no exchange is lent to it. Allocates nothing.
+    pub(crate) fn absent() -> Self {
+        let request = RequestHead {
+            method: Method::GET,
+            scheme: "http",
+            host: String::new(),
+            path: String::new(),
+            query: None,
+            headers: HeaderMap::new(),
+            sent: true,
+            target_changed: false,
+        };
+        Self::new(String::new(), request, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+    }
 }
 
 /// The request head.
