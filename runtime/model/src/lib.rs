@@ -10,6 +10,7 @@ pub mod entity;
 pub mod finding;
 pub mod id;
 pub mod kind;
+pub mod path;
 pub mod refusal;
 pub mod transaction;
 pub mod view;
