@@ -33,12 +33,46 @@ impl Findings {
         }
     }
     /// The mistakes nested as the input was; those of the whole entity under `@entity` (Kong's `fields`).
+    ///
+    /// Mistakes in elements of a list are a list again, with null for the elements that are fine.
     pub fn fields(&self) -> Map<String, Value> {
         let mut root = Map::new();
         for finding in &self.0 {
             insert(&mut root, &finding.path, &finding.message);
         }
-        root
+        root.into_iter().map(|(key, value)| (key, lists(value))).collect()
+    }
+    /// In one sentence, as Kong's API says it: `schema violation (a: x)`, `2 schema violations (a: x; b.c: y)`. Mistakes of the
+    /// whole entity come first, then by path.
+    pub fn message(&self) -> String {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(|a, b| a.path.cmp(&b.path));
+        let count = sorted.len();
+        let list = Findings(sorted);
+        if count == 1 { format!("schema violation ({list})") } else { format!("{count} schema violations ({list})") }
+    }
+}
+
+/// An object whose keys are all positions (1, 2, …) as a list.
+fn lists(value: Value) -> Value {
+    /// Beyond this a list of mostly nulls would be no help to anyone.
+    const LONGEST: usize = 1000;
+    let Value::Object(map) = value else { return value };
+    let position = |key: &String| key.parse::<usize>().ok().filter(|at| (1..=LONGEST).contains(at) && at.to_string() == *key);
+    let positions: Option<Vec<usize>> = map.keys().map(position).collect();
+    let values = map.into_iter().map(|(key, value)| (key, lists(value)));
+    match positions {
+        Some(positions) => {
+            let longest = positions.iter().copied().max().unwrap_or(0);
+            let mut list = vec![Value::Null; longest];
+            for (at, (_, value)) in positions.into_iter().zip(values) {
+                if let Some(slot) = list.get_mut(at - 1) {
+                    *slot = value;
+                }
+            }
+            Value::Array(list)
+        }
+        None => Value::Object(values.collect()),
     }
 }
 
@@ -85,5 +119,39 @@ impl fmt::Display for Findings {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_finding_is_shown_where_it_belongs() {
+        let mut findings = Findings::default();
+        findings.add(["paths", "2"], "bad");
+        findings.add(["config", "minute"], "expected an integer");
+        findings.add(["config"], "odd");
+        findings.add::<String>([], "whole");
+        findings.add(["name"], "one");
+        findings.add(["name"], "two");
+        assert_eq!(
+            Value::Object(findings.fields()),
+            json!({
+                "@entity": ["whole"],
+                "config": {"minute": "expected an integer", "@entity": ["odd"]},
+                "name": ["one", "two"],
+                "paths": [null, "bad"],
+            })
+        );
+        let message = findings.message();
+        assert!(
+            message.starts_with("6 schema violations (whole; config: odd; config.minute: expected an integer; "),
+            "{message}"
+        );
+        let mut one = Findings::default();
+        one.add(["foo"], "unknown field");
+        assert_eq!(one.message(), "schema violation (foo: unknown field)");
     }
 }

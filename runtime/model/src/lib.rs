@@ -12,6 +12,7 @@ pub mod id;
 pub mod kind;
 pub mod path;
 pub mod refusal;
+pub mod schema;
 pub mod transaction;
 pub mod view;
 
@@ -22,5 +23,6 @@ pub use finding::{Finding, Findings};
 pub use id::{Digest, Id};
 pub use kind::Kind;
 pub use refusal::Refusal;
+pub use schema::{Autos, Schema};
 pub use transaction::{Op, Revision, Transaction};
 pub use view::{Page, Selection, View, ViewError};
