@@ -1,0 +1,190 @@
+//! The host as backing: every method is one call of an imported function.
+
+use crate::bindings::base::weir::plugin as wit;
+use crate::exchange::{Credential, Facts, Fault, Identity, Limit, NamedEntity, Period, Taken, Usage};
+use crate::header::HeaderFault;
+use crate::log::Level;
+use wit::types::HeaderFault as HostFault;
+
+/// Nothing: the host knows which exchange it serves.
+#[derive(Clone)]
+pub(crate) struct Handle;
+
+pub(crate) fn log(level: Level, message: &str) {
+    let level = match level {
+        Level::Debug => wit::log::Level::Debug,
+        Level::Info => wit::log::Level::Info,
+        Level::Warn => wit::log::Level::Warn,
+        Level::Error => wit::log::Level::Error,
+    };
+    wit::log::write(level, message);
+}
+
+fn written(result: Result<(), HostFault>) -> Result<(), HeaderFault> {
+    result.map_err(|fault| match fault {
+        HostFault::BadName => HeaderFault::BadName,
+        HostFault::BadValue => HeaderFault::BadValue,
+        HostFault::Reserved => HeaderFault::Reserved,
+        HostFault::TooMany => HeaderFault::TooMany,
+        HostFault::HeadAlreadySent => HeaderFault::HeadAlreadySent,
+    })
+}
+
+fn fields(fields: Vec<wit::types::Field>) -> Vec<(String, Vec<u8>)> {
+    fields.into_iter().map(|field| (field.name, field.value)).collect()
+}
+
+fn entity(entity: wit::exchange::Entity) -> NamedEntity {
+    NamedEntity { id: entity.id, name: entity.name }
+}
+
+impl Handle {
+    pub(crate) fn exchange_id(&self) -> String {
+        wit::exchange::id()
+    }
+    pub(crate) fn exchange_route(&self) -> NamedEntity {
+        entity(wit::exchange::route())
+    }
+    pub(crate) fn exchange_service(&self) -> Option<NamedEntity> {
+        wit::exchange::service().map(entity)
+    }
+    pub(crate) fn exchange_consumer(&self) -> Option<Identity> {
+        let identity = wit::exchange::consumer()?;
+        Some(Identity { id: identity.id, username: identity.username, custom_id: identity.custom_id })
+    }
+    pub(crate) fn exchange_capture(&self, name: &str) -> Option<String> {
+        wit::exchange::capture(name)
+    }
+    pub(crate) fn exchange_outcome(&self) -> Facts {
+        let facts = wit::exchange::outcome();
+        let fault = match facts.fault {
+            wit::exchange::Fault::None => Fault::None,
+            wit::exchange::Fault::Client => Fault::Client,
+            wit::exchange::Fault::Upstream => Fault::Upstream,
+            wit::exchange::Fault::Plugin => Fault::Plugin,
+            wit::exchange::Fault::Gateway => Fault::Gateway,
+        };
+        Facts {
+            status: facts.status,
+            fault,
+            total_us: facts.total_us,
+            upstream_us: facts.upstream_us,
+            request_bytes: facts.request_bytes,
+            response_bytes: facts.response_bytes,
+        }
+    }
+    pub(crate) fn exchange_keep(&self, state: &[u8]) {
+        wit::exchange::keep(state);
+    }
+    pub(crate) fn exchange_kept(&self) -> Option<Vec<u8>> {
+        wit::exchange::kept()
+    }
+
+    pub(crate) fn request_method(&self) -> String {
+        wit::request::method()
+    }
+    pub(crate) fn request_scheme(&self) -> String {
+        wit::request::scheme()
+    }
+    pub(crate) fn request_host(&self) -> String {
+        wit::request::host()
+    }
+    pub(crate) fn request_path(&self) -> String {
+        wit::request::path()
+    }
+    pub(crate) fn request_query(&self) -> Option<String> {
+        wit::request::query()
+    }
+    pub(crate) fn request_client_ip(&self) -> String {
+        wit::request::client_ip()
+    }
+    pub(crate) fn request_header(&self, name: &str) -> Option<Vec<u8>> {
+        wit::request::header(name)
+    }
+    pub(crate) fn request_header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        wit::request::header_values(name)
+    }
+    pub(crate) fn request_headers(&self) -> Vec<(String, Vec<u8>)> {
+        fields(wit::request::headers())
+    }
+    pub(crate) fn request_set_method(&self, method: &str) -> Result<(), HeaderFault> {
+        written(wit::request::set_method(method))
+    }
+    pub(crate) fn request_set_target(&self, path: &str, query: Option<&str>) -> Result<(), HeaderFault> {
+        written(wit::request::set_target(path, query))
+    }
+    pub(crate) fn request_set_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
+        written(wit::request::set_header(name, value))
+    }
+    pub(crate) fn request_add_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
+        written(wit::request::add_header(name, value))
+    }
+    pub(crate) fn request_remove_header(&self, name: &str) {
+        wit::request::remove_header(name);
+    }
+
+    pub(crate) fn response_status(&self) -> Option<u16> {
+        wit::response::status()
+    }
+    pub(crate) fn response_set_status(&self, status: u16) {
+        wit::response::set_status(status);
+    }
+    pub(crate) fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        wit::response::header(name)
+    }
+    pub(crate) fn response_header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        wit::response::header_values(name)
+    }
+    pub(crate) fn response_headers(&self) -> Vec<(String, Vec<u8>)> {
+        fields(wit::response::headers())
+    }
+    pub(crate) fn response_set_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
+        written(wit::response::set_header(name, value))
+    }
+    pub(crate) fn response_add_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
+        written(wit::response::add_header(name, value))
+    }
+    pub(crate) fn response_remove_header(&self, name: &str) {
+        wit::response::remove_header(name);
+    }
+
+    pub(crate) fn credentials_find(&self, kind: &str, key: &[u8]) -> Option<Credential> {
+        let credential = wit::credentials::find(kind, key)?;
+        Some(Credential { handle: credential.handle, data: credential.data })
+    }
+    pub(crate) fn credentials_authenticate(&self, handle: u32) -> bool {
+        wit::credentials::authenticate(handle)
+    }
+    pub(crate) fn credentials_authenticate_anonymous(&self, consumer: &str) -> bool {
+        wit::credentials::authenticate_anonymous(consumer)
+    }
+
+    pub(crate) fn counters_take(&self, key: &str, limits: &[Limit], amount: u64) -> Taken {
+        let limits: Vec<_> =
+            limits.iter().map(|limit| wit::counters::Limit { period: period(limit.period), max: limit.max }).collect();
+        let (taken, usages) = wit::counters::take(key, &limits, amount);
+        let usages = usages.into_iter().map(|usage| Usage { used: usage.used, resets_in_s: usage.resets_in_s }).collect();
+        Taken { taken, usages }
+    }
+
+    pub(crate) fn clock_now_ms(&self) -> u64 {
+        wit::clock::now_ms()
+    }
+    pub(crate) fn clock_monotonic_ns(&self) -> u64 {
+        wit::clock::monotonic_ns()
+    }
+    pub(crate) fn random_bytes(&self, len: u32) -> Vec<u8> {
+        wit::random::bytes(len)
+    }
+}
+
+fn period(period: Period) -> wit::counters::Period {
+    match period {
+        Period::Second => wit::counters::Period::Second,
+        Period::Minute => wit::counters::Period::Minute,
+        Period::Hour => wit::counters::Period::Hour,
+        Period::Day => wit::counters::Period::Day,
+        Period::Month => wit::counters::Period::Month,
+        Period::Year => wit::counters::Period::Year,
+    }
+}

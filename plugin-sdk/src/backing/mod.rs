@@ -1,0 +1,12 @@
+//! The two backings of the SDK's types, chosen by the target: the host, or plain memory. Both have the same methods, named after
+//! the interface and the function in `wit/`, so that one cannot offer what the other does not.
+
+#[cfg(target_arch = "wasm32")]
+mod host;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod memory;
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use host::{Handle, log};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use memory::{Handle, log};
