@@ -5,7 +5,9 @@
 
 pub mod catalog;
 pub mod chain;
+pub mod constraints;
 pub mod directory;
+pub mod effective;
 pub mod entity;
 pub mod finding;
 pub mod id;

@@ -3,7 +3,9 @@
 //! What Weir does not serve yet is here with Kong's default and a `served` list, so that a client that sends the default is
 //! understood and any other value is refused by name, never accepted and ignored.
 
-use super::{Auto, Bounds, Check, Field, Length, MapSpec, Record, Schema, Shape, Shorthand, Spec, Text, rules, shorthand};
+use super::{
+    Auto, Bounds, Check, Field, Length, MapSpec, Record, Schema, Shape, Shorthand, Spec, Text, TextRule, rules, shorthand,
+};
 use crate::entity::ComponentSettings;
 use crate::{Findings, Kind};
 use regex::Regex;
@@ -57,6 +59,10 @@ impl Spec {
         self.immutable = true;
         self
     }
+    fn cascade(mut self) -> Self {
+        self.cascade = true;
+        self
+    }
     fn one_of(mut self, values: Value) -> Self {
         self.one_of = values.as_array().cloned();
         self
@@ -74,7 +80,7 @@ impl Spec {
 fn text() -> Spec {
     ruled(None)
 }
-fn ruled(rule: Option<fn(&str) -> Result<(), String>>) -> Spec {
+fn ruled(rule: Option<TextRule>) -> Spec {
     Spec::new(Shape::String(Text { length: Length { min: Some(1), max: None }, pattern: None, rule }))
 }
 fn matching(pattern: &str) -> Spec {
@@ -251,7 +257,7 @@ fn key_auths() -> Schema {
     let fields = vec![
         id(),
         created_at(),
-        field("consumer", foreign(Kind::Consumer).required().about("Whose key it is.")),
+        field("consumer", foreign(Kind::Consumer).required().cascade().about("Whose key it is.")),
         field("key", ruled(Some(rules::printable)).unique().auto(Auto::Secret).about("The secret; made when absent.")),
         tags(),
         field("ttl", between(1.0, TTL_MAX).auto(Auto::Ttl).about("Seconds until it stops being valid.")),
@@ -274,9 +280,9 @@ fn plugins() -> Schema {
         updated_at(),
         field("name", text().required().about("Which plugin.")),
         field("instance_name", ruled(Some(rules::name)).unique().about("Unique name of this entry.")),
-        field("route", foreign(Kind::Route).about("Only on this route.")),
-        field("service", foreign(Kind::Service).about("Only on routes of this service.")),
-        field("consumer", foreign(Kind::Consumer).about("Only for this consumer.")),
+        field("route", foreign(Kind::Route).cascade().about("Only on this route.")),
+        field("service", foreign(Kind::Service).cascade().about("Only on routes of this service.")),
+        field("consumer", foreign(Kind::Consumer).cascade().about("Only for this consumer.")),
         field("config", Spec::new(Shape::Record(Record::default())).required()),
         field("protocols", nonempty_set(protocol).default(json!(["grpc", "grpcs", "http", "https"]))),
         field("enabled", boolean().default(json!(true)).about("A disabled entry does not shadow a less specific one.")),

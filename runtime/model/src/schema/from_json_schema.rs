@@ -368,3 +368,7 @@ fn nullable(mut spec: Spec) -> Spec {
     spec.required = false;
     spec
 }
+
+#[cfg(test)]
+#[path = "from_json_schema_tests.rs"]
+mod tests;

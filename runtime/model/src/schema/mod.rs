@@ -73,6 +73,8 @@ pub struct Spec {
     pub unique: bool,
     /// Set when the entity is made, by the server, and never again.
     pub immutable: bool,
+    /// Of a reference: deleting what it points to deletes this entity too. Otherwise that deletion is refused.
+    pub cascade: bool,
     /// The values that Kong's API knows.
     pub one_of: Option<Vec<Value>>,
     /// Of those, the ones that this version serves; an empty list: only unset (or an empty list).
@@ -115,6 +117,9 @@ pub struct MapSpec {
     pub values: Spec,
 }
 
+/// A rule in code: what is wrong with the text, in a sentence.
+pub type TextRule = fn(&str) -> Result<(), String>;
+
 /// Rules of a text.
 #[derive(Clone, Debug, Default)]
 pub struct Text {
@@ -123,7 +128,7 @@ pub struct Text {
     /// Must be found in the text.
     pub pattern: Option<Regex>,
     /// A rule in code; its error is the finding.
-    pub rule: Option<fn(&str) -> Result<(), String>>,
+    pub rule: Option<TextRule>,
 }
 
 /// Least and most, both allowed.
@@ -258,6 +263,7 @@ impl Spec {
             auto: None,
             unique: false,
             immutable: false,
+            cascade: false,
             one_of: None,
             served: None,
             description: None,

@@ -51,6 +51,9 @@ fn spec(spec: &Spec) -> Value {
     if let Some(description) = &spec.description {
         put("description", json!(description));
     }
+    if spec.cascade {
+        put("on_delete", json!("cascade"));
+    }
     match spec.auto {
         Some(Auto::Id) => {
             put("auto", json!(true));
