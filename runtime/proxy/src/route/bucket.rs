@@ -1,0 +1,176 @@
+//! The routes at one place of the tree: same host pattern, same beginning of the path.
+//!
+//! What is left to decide are methods, headers and regexes. Routes that name a header value or a method are found by it, so
+//! that a thousand tenants told apart by a header do not make each look-up a thousand comparisons.
+
+use super::RouteRequest;
+use super::radix::RadixTree;
+use super::rank::Rank;
+use super::record::{HeaderRule, PathRule, RouteRecord};
+use http::HeaderName;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// A route, through one of its paths.
+#[derive(Clone)]
+pub(crate) struct Rule {
+    rank: Rank,
+    /// Index into the route's paths; `NO_PATH` if it has none.
+    path: u32,
+    pub(crate) record: Arc<RouteRecord>,
+}
+
+/// Marks a rule of a route without paths.
+const NO_PATH: u32 = u32::MAX;
+
+impl Rule {
+    pub(crate) fn new(record: Arc<RouteRecord>, path: Option<usize>) -> Self {
+        let rank = record.rank(path.and_then(|at| record.paths.get(at)));
+        let path = path.and_then(|at| u32::try_from(at).ok()).unwrap_or(NO_PATH);
+        Self { rank, path, record }
+    }
+    /// The path rule through which the route is reached.
+    pub(crate) fn path(&self) -> Option<&PathRule> {
+        self.record.paths.get(self.path as usize)
+    }
+    /// `Less` goes first. Ties of rank: the older route, then the smaller id, then the earlier path.
+    fn order(&self, other: &Self) -> Ordering {
+        let tie = |rule: &Self| (rule.record.created_at, rule.record.id(), rule.path);
+        other.rank.cmp(&self.rank).then_with(|| tie(self).cmp(&tie(other)))
+    }
+    /// Whether the request fits what the place in the tree does not say. Host and path prefix fit, or we were not asked.
+    fn matches(&self, request: &RouteRequest<'_>) -> bool {
+        self.record.takes_method(request.method)
+            && self.record.takes_headers(request.headers)
+            && match self.path() {
+                Some(PathRule::Regex(regex)) => regex.is_match(request.path),
+                Some(PathRule::Prefix(_)) | None => true,
+            }
+    }
+}
+
+/// Rules, the first to try first.
+type Rules = Vec<Rule>;
+
+/// See the module's head.
+#[derive(Clone, Default)]
+pub(crate) struct Bucket {
+    open: Rules,
+    /// Rare, so that it costs the common bucket one word.
+    keyed: Option<Box<Keyed>>,
+}
+
+#[derive(Clone, Default)]
+struct Keyed {
+    by_method: RadixTree<Rules>,
+    /// By header name, then by value in lower case.
+    by_header: Vec<(HeaderName, RadixTree<Rules>)>,
+}
+
+impl Bucket {
+    /// Adds a rule.
+    pub(crate) fn insert(&mut self, rule: &Rule) {
+        let record = &rule.record;
+        if let Some(header) = keyed_header(record) {
+            let by_header = &mut self.keyed.get_or_insert_default().by_header;
+            let at = by_header.iter().position(|(name, _)| *name == header.name).unwrap_or_else(|| {
+                by_header.push((header.name.clone(), RadixTree::default()));
+                by_header.len() - 1
+            });
+            for value in &header.exact {
+                insert(by_header[at].1.entry(value.as_bytes()), rule);
+            }
+        } else if !record.methods.is_empty() {
+            let by_method = &mut self.keyed.get_or_insert_default().by_method;
+            for method in &record.methods {
+                insert(by_method.entry(method.as_str().as_bytes()), rule);
+            }
+        } else {
+            insert(&mut self.open, rule);
+        }
+    }
+    /// Takes a rule out; answers whether nothing is left.
+    pub(crate) fn remove(&mut self, rule: &Rule) -> bool {
+        let record = &rule.record;
+        match (keyed_header(record), self.keyed.as_deref_mut()) {
+            (Some(header), Some(keyed)) => {
+                for (_, tree) in keyed.by_header.iter_mut().filter(|(name, _)| *name == header.name) {
+                    header.exact.iter().for_each(|value| tree.prune(value.as_bytes(), |rules| remove(rules, rule)));
+                }
+                keyed.by_header.retain(|(_, tree)| !tree.is_empty());
+            }
+            (None, Some(keyed)) if !record.methods.is_empty() => {
+                let by_method = &mut keyed.by_method;
+                record.methods.iter().for_each(|name| by_method.prune(name.as_str().as_bytes(), |rules| remove(rules, rule)));
+            }
+            _ => drop(remove(&mut self.open, rule)),
+        }
+        if self.keyed.as_ref().is_some_and(|keyed| keyed.by_method.is_empty() && keyed.by_header.is_empty()) {
+            self.keyed = None;
+        }
+        self.open.is_empty() && self.keyed.is_none()
+    }
+    /// Replaces `best` if a rule in here goes before it and matches.
+    pub(crate) fn improve<'a>(&'a self, best: &mut Option<&'a Rule>, request: &RouteRequest<'_>, work: &mut Work) {
+        improve(best, &self.open, request, work);
+        let Some(keyed) = &self.keyed else { return };
+        if let Some(rules) = keyed.by_method.get(request.method.as_str().as_bytes()) {
+            improve(best, rules, request, work);
+        }
+        for (name, tree) in &keyed.by_header {
+            for value in request.headers.get_all(name) {
+                if let Some(rules) = tree.get(&lower(value.as_bytes())) {
+                    improve(best, rules, request, work);
+                }
+            }
+        }
+    }
+}
+
+/// What a look-up did, so that tests can hold it independent of the number of routes. Compiled away elsewhere.
+#[derive(Default, Debug)]
+pub(crate) struct Work {
+    /// Buckets asked.
+    pub(crate) buckets: usize,
+    /// Rules compared with the request.
+    pub(crate) rules: usize,
+}
+
+fn improve<'a>(best: &mut Option<&'a Rule>, rules: &'a Rules, request: &RouteRequest<'_>, work: &mut Work) {
+    for rule in rules {
+        // They are in order: nothing after this one goes before the best either.
+        if best.is_some_and(|best| rule.order(best).is_ge()) {
+            return;
+        }
+        work.rules += 1;
+        if rule.matches(request) {
+            *best = Some(rule);
+            return;
+        }
+    }
+}
+
+/// The header whose values find the route: the first that is compared with fixed values only.
+fn keyed_header(record: &RouteRecord) -> Option<&HeaderRule> {
+    record.headers.iter().find(|header| header.patterns.is_empty())
+}
+
+fn insert(rules: &mut Rules, rule: &Rule) {
+    if let Err(at) = rules.binary_search_by(|other| other.order(rule)) {
+        // Most places hold one rule; doubling would waste three of four.
+        rules.reserve_exact(1);
+        rules.insert(at, rule.clone());
+    }
+}
+
+fn remove(rules: &mut Rules, rule: &Rule) -> bool {
+    if let Ok(at) = rules.binary_search_by(|other| other.order(rule)) {
+        rules.remove(at);
+    }
+    rules.is_empty()
+}
+
+fn lower(value: &[u8]) -> Cow<'_, [u8]> {
+    if value.iter().any(u8::is_ascii_uppercase) { Cow::Owned(value.to_ascii_lowercase()) } else { Cow::Borrowed(value) }
+}
