@@ -85,3 +85,41 @@ impl fmt::Display for HeaderFault {
     }
 }
 impl std::error::Error for HeaderFault {}
+
+/// Limits of a name and a value, in bytes: `wit/types.wit`.
+const NAME_BYTES: usize = 128;
+const VALUE_BYTES: usize = 8 << 10;
+
+/// Headers that frame the message or speak about one connection.
+const FRAMING: [&str; 8] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// Whether a plugin may write a header of that name: for [`Plugin::check`](crate::Plugin::check), so that an operator hears of it
+/// when the configuration is written and not when an exchange fails.
+pub fn check_header_name(name: &str) -> Result<(), HeaderFault> {
+    if name.is_empty() || name.len() > NAME_BYTES || !name.bytes().all(is_token) {
+        Err(HeaderFault::BadName)
+    } else if FRAMING.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) || says_who(name) {
+        Err(HeaderFault::Reserved)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a header can have that value.
+pub fn check_header_value(value: &[u8]) -> Result<(), HeaderFault> {
+    let clean = value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+    if value.len() > VALUE_BYTES || !clean { Err(HeaderFault::BadValue) } else { Ok(()) }
+}
+
+/// A byte of a token (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether the header says who the consumer is. `_` counts as `-`: some servers cannot tell them apart.
+fn says_who(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let begins = ["x-consumer-", "x-credential-"].iter().any(|prefix| name.starts_with(prefix));
+    begins || name == "x-consumer" || name == "x-anonymous-consumer"
+}

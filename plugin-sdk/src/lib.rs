@@ -38,6 +38,7 @@ mod flow;
 mod header;
 pub mod log;
 mod manifest;
+pub mod query;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -53,7 +54,7 @@ pub use exchange::{
 };
 pub use findings::Findings;
 pub use flow::{Error, Flow, Reply, Result};
-pub use header::{HeaderFault, HeaderValue};
+pub use header::{HeaderFault, HeaderValue, check_header_name, check_header_value};
 pub use manifest::Phase;
 pub use {schemars, serde, serde_json};
 

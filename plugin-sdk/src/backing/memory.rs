@@ -2,7 +2,7 @@
 
 use crate::exchange::{Credential, Facts, Identity, Limit, NamedEntity, Taken};
 use crate::flow::Reply;
-use crate::header::HeaderFault;
+use crate::header::{HeaderFault, is_token};
 use crate::log::Level;
 use crate::testing::node::{Node, StoredCredential};
 use std::cell::{Ref, RefCell, RefMut};
@@ -231,7 +231,7 @@ impl Handle {
         if state.request.head.sent {
             return Err(HeaderFault::HeadAlreadySent);
         }
-        if method.is_empty() || method.len() > 32 || !method.bytes().all(head::is_token) {
+        if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
             return Err(HeaderFault::BadValue);
         }
         state.request.method = method.to_owned();

@@ -1,40 +1,14 @@
 //! A head of headers, with the rules of `wit/types.wit` about what may be written.
 
-use crate::header::HeaderFault;
+use crate::header::{HeaderFault, check_header_name, check_header_value};
 
-const NAME_BYTES: usize = 128;
-const VALUE_BYTES: usize = 8 << 10;
 const FIELDS: usize = 100;
-
-/// Headers that only the gateway writes.
-const RESERVED: [&str; 15] = [
-    "connection",
-    "content-length",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-anonymous-consumer",
-    "x-authenticated-groups",
-    "x-consumer-custom-id",
-    "x-consumer-groups",
-    "x-consumer-id",
-    "x-consumer-username",
-    "x-credential-identifier",
-];
 
 /// Header fields in their order, names in lower case.
 #[derive(Clone, Default)]
 pub(crate) struct Head {
     pub fields: Vec<(String, Vec<u8>)>,
     pub sent: bool,
-}
-
-/// A byte of a token (RFC 9110, section 5.6.2).
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 impl Head {
@@ -56,7 +30,7 @@ impl Head {
         self.push(name, value)
     }
     pub(crate) fn remove(&mut self, name: &str) {
-        if !self.sent && !is_reserved(name) {
+        if !self.sent && check_header_name(name).is_ok() {
             self.drop_all(name);
         }
     }
@@ -81,17 +55,7 @@ impl Head {
         if self.sent {
             return Err(HeaderFault::HeadAlreadySent);
         }
-        if name.is_empty() || name.len() > NAME_BYTES || !name.bytes().all(is_token) {
-            return Err(HeaderFault::BadName);
-        }
-        if is_reserved(name) {
-            return Err(HeaderFault::Reserved);
-        }
-        let clean = value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-        if value.len() > VALUE_BYTES || !clean { Err(HeaderFault::BadValue) } else { Ok(()) }
+        check_header_name(name)?;
+        check_header_value(value)
     }
-}
-
-fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
 }

@@ -1,0 +1,186 @@
+//! Asks for an API key and finds out whose it is. Field names, answers and order are Kong's.
+
+use plugin_sdk::query::Query;
+use plugin_sdk::{Error, Exchange, Findings, Flow, Plugin, Reply, Result, check_header_name};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The kind of credential that is looked up.
+const KIND: &str = "key-auth";
+
+#[derive(Deserialize, JsonSchema)]
+struct KeyAuth {
+    /// Names of the header or query argument that the key is in; the first one that is there counts.
+    #[serde(default = "apikey")]
+    #[schemars(length(min = 1))]
+    key_names: Vec<String>,
+    /// Whether the key is taken out of the request before it goes upstream.
+    #[serde(default)]
+    hide_credentials: bool,
+    /// Id or username of the consumer that requests without a valid key count as; unset: they are refused.
+    #[serde(default)]
+    anonymous: Option<String>,
+    /// Whether the key is looked for in headers.
+    #[serde(default = "yes")]
+    key_in_header: bool,
+    /// Whether the key is looked for in the query.
+    #[serde(default = "yes")]
+    key_in_query: bool,
+    /// Whether the key is looked for in the body. Not built: only `false` is accepted.
+    #[serde(default)]
+    key_in_body: bool,
+    /// Whether `OPTIONS` requests need a key too.
+    #[serde(default = "yes")]
+    run_on_preflight: bool,
+    /// The realm in the `WWW-Authenticate` header of a refusal.
+    #[serde(default)]
+    realm: Option<String>,
+    /// That header's value.
+    #[serde(skip)]
+    challenge: String,
+}
+
+fn apikey() -> Vec<String> {
+    vec!["apikey".to_owned()]
+}
+fn yes() -> bool {
+    true
+}
+
+/// Why a request is not let in; the words are the client's.
+#[derive(Clone, Copy)]
+enum Refusal {
+    NoKey,
+    DuplicateKey,
+    UnknownKey,
+}
+
+impl Refusal {
+    fn message(self) -> &'static str {
+        match self {
+            Refusal::NoKey => "No API key found in request",
+            Refusal::DuplicateKey => "Duplicate API key found",
+            Refusal::UnknownKey => "Unauthorized",
+        }
+    }
+}
+
+impl Plugin for KeyAuth {
+    const PRIORITY: i64 = 1250;
+    const CREDENTIALS: &'static [&'static str] = &[KIND];
+
+    fn check(&mut self, findings: &mut Findings) {
+        for (index, name) in self.key_names.iter().enumerate() {
+            if let Err(fault) = check_header_name(name) {
+                findings.add(format!("key_names[{index}]"), fault.as_str());
+            }
+        }
+        if self.key_in_body {
+            findings.add("key_in_body", "looking for the key in the body is not built yet; use false");
+        }
+        if self.realm.as_deref().is_some_and(|realm| realm.contains(|c: char| c == '"' || c == '\\' || c.is_control())) {
+            findings.add("realm", "must not contain quotes, backslashes or control characters");
+        }
+        self.challenge = match &self.realm {
+            Some(realm) => format!("Key realm=\"{realm}\""),
+            None => "Key".to_owned(),
+        };
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Result<Flow> {
+        if !self.run_on_preflight && exchange.request.method() == "OPTIONS" {
+            return Ok(Flow::Proceed);
+        }
+        // With `anonymous`, several authentication plugins on a route are alternatives: the first that knows the caller is enough.
+        if self.anonymous.is_some() && is_known(exchange) {
+            return Ok(Flow::Proceed);
+        }
+        match (self.authenticate(exchange)?, &self.anonymous) {
+            (Ok(()), _) => Ok(Flow::Proceed),
+            (Err(_), Some(consumer)) if exchange.credentials.authenticate_anonymous(consumer) => Ok(Flow::Proceed),
+            (Err(_), Some(_)) => Err(Error::new("the consumer that `anonymous` names does not exist")),
+            (Err(refusal), None) => Ok(self.refuse(exchange, refusal).into()),
+        }
+    }
+}
+
+/// Whether a plugin before this one found a credential. The header is the gateway's word once there is a consumer.
+fn is_known(exchange: &Exchange) -> bool {
+    exchange.consumer().is_some() && exchange.request.header("x-anonymous-consumer").is_none()
+}
+
+impl KeyAuth {
+    fn refuse(&self, exchange: &Exchange, refusal: Refusal) -> Reply {
+        exchange.error(401, refusal.message()).header("www-authenticate", &self.challenge)
+    }
+
+    fn authenticate(&self, exchange: &mut Exchange) -> Result<std::result::Result<(), Refusal>> {
+        let key = match self.key(exchange)? {
+            Ok(key) if key.is_empty() => return Ok(Err(Refusal::NoKey)),
+            Ok(key) => key,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let known = exchange.credentials.find(KIND, key).is_some_and(|credential| exchange.credentials.authenticate(&credential));
+        Ok(if known { Ok(()) } else { Err(Refusal::UnknownKey) })
+    }
+
+    /// The key that the client sent, which is taken out of the request if that is asked for.
+    fn key(&self, exchange: &mut Exchange) -> Result<std::result::Result<Vec<u8>, Refusal>> {
+        // Asked for once, and only when no header had the key.
+        let mut query: Option<Query> = None;
+        for name in &self.key_names {
+            let mut found = if self.key_in_header { in_header(exchange, name) } else { Ok(None) };
+            if matches!(found, Ok(None)) && self.key_in_query {
+                let query = query.get_or_insert_with(|| Query::parse(&exchange.request.query().unwrap_or_default()));
+                found = in_query(query, name);
+            }
+            match found {
+                Ok(None) => {}
+                Ok(Some(key)) => {
+                    if self.hide_credentials {
+                        hide(exchange, name)?;
+                    }
+                    return Ok(Ok(key));
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        Ok(Err(Refusal::NoKey))
+    }
+}
+
+fn in_header(exchange: &Exchange, name: &str) -> std::result::Result<Option<Vec<u8>>, Refusal> {
+    let Some(value) = exchange.request.header(name).map(|value| value.into_bytes()) else { return Ok(None) };
+    // Only a value with a comma can be two that were joined; then it is worth a second question.
+    if value.contains(&b',') && exchange.request.header_values(name).len() > 1 {
+        return Err(Refusal::DuplicateKey);
+    }
+    Ok(Some(value))
+}
+
+fn in_query(query: &Query, name: &str) -> std::result::Result<Option<Vec<u8>>, Refusal> {
+    let mut values = query.values(name);
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Refusal::DuplicateKey);
+    }
+    Ok(first.map(|value| value.into_owned()))
+}
+
+/// Removes the name from both places: a client that sends the key in one may have left it in the other.
+fn hide(exchange: &mut Exchange, name: &str) -> Result<()> {
+    exchange.request.remove_header(name);
+    let mut query = Query::parse(&exchange.request.query().unwrap_or_default());
+    if query.has(name) {
+        query.remove(name);
+        let rest = query.to_string();
+        let path = exchange.request.path();
+        exchange.request.set_target(&path, Some(rest.as_str()).filter(|rest| !rest.is_empty()))?;
+    }
+    Ok(())
+}
+
+plugin_sdk::export!(KeyAuth: on_request);
+
+#[cfg(test)]
+mod tests;
