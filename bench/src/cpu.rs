@@ -8,8 +8,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::error::{BenchError, Result};
 
-/// Unit of the times in `/proc/<pid>/stat`; Linux has shown 100 to user space on all its architectures for decades.
-const TICKS_PER_SECOND: u64 = 100;
+/// Unit of the times in `/proc/stat` and `/proc/<pid>/stat`; Linux has shown 100 to user space on all its architectures for decades.
+pub const TICKS_PER_SECOND: u64 = 100;
 
 /// The processors of a run: one for the proxy under test, another one for origin and load.
 #[derive(Debug, Clone)]
@@ -65,6 +65,12 @@ fn pin(set: &CpuSet) -> Result<()> {
 /// in hundredths of a second. A thread that ended between two calls is missing in the first: proxies do not end threads under load.
 pub fn used(pid: u32) -> Result<Duration> {
     family(pid)?.into_iter().map(of_process).sum()
+}
+
+/// Processor time of the calling thread so far.
+pub fn used_by_this_thread() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 fn of_process(pid: u32) -> Result<Duration> {

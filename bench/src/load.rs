@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::cpu;
 use crate::error::{BenchError, Result};
 use crate::histogram::Histogram;
 use crate::response;
@@ -38,6 +39,8 @@ pub struct Served {
     pub took: Duration,
     /// Their latencies.
     pub latencies: Histogram,
+    /// Processor time of the thread that made the requests and was the origin.
+    pub driver_used: Duration,
     /// Connections that the proxy closed between two requests.
     pub reconnects: u64,
 }
@@ -52,7 +55,7 @@ struct Tally {
 
 /// Runs it; must be called inside a `LocalSet`. The first fault ends the round: a round with faults has no figure.
 pub async fn run(load: Load) -> Result<Served> {
-    let started = Instant::now();
+    let (started, used_before) = (Instant::now(), cpu::used_by_this_thread());
     let tally = Rc::new(Tally {
         left: Cell::new(load.requests),
         until: started + load.at_most,
@@ -74,7 +77,14 @@ pub async fn run(load: Load) -> Result<Served> {
     }
     outcome?;
     let latencies = tally.latencies.borrow().clone();
-    Ok(Served { requests: tally.served.get(), took: started.elapsed(), latencies, reconnects: tally.reconnects.get() })
+    let driver_used = cpu::used_by_this_thread().saturating_sub(used_before);
+    Ok(Served {
+        requests: tally.served.get(),
+        took: started.elapsed(),
+        latencies,
+        driver_used,
+        reconnects: tally.reconnects.get(),
+    })
 }
 
 async fn connection(load: Load, number: usize, tally: Rc<Tally>) -> Result<()> {

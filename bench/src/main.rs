@@ -102,8 +102,9 @@ fn run(mut options: Options) -> Result<()> {
     let extent = Extent { rounds: options.rounds, requests: options.requests, connections: options.connections };
     let mut facts = machine::facts(&cpus, extent);
     facts.extend(arms::versions(&wanted, &options.peers, options.weir.as_deref()));
+    let others = machine::Others::watch()?;
     let samples = rounds::measure(&driver, &running, &work, extent);
-    facts.push(machine::load_average());
+    facts.push(others.said()?);
     let report = report::render(&samples, &report::Circumstances { facts, missing });
     println!("\n{report}");
     if options.write {

@@ -14,6 +14,8 @@ struct Row {
     p50_micros: f64,
     p99_micros: f64,
     rate: f64,
+    proxy_busy: f64,
+    driver_busy: f64,
     /// Difference to the plain arm of the same proxy, taken round by round.
     adds: Option<Spread>,
 }
@@ -68,37 +70,46 @@ pub fn write_between(path: &Path, name: &str, report: &str) -> Result<()> {
 fn table(text: &mut String, rows: &[Row], circumstances: &Circumstances) {
     let reference = median_of(rows, Arm::Nginx);
     let nginx_adds = rows.iter().find(|row| row.arm == Arm::NginxLua).and_then(|row| row.adds);
-    line(
-        text,
-        format_args!(
-            "| arm | CPU-us a request | spread | against nginx plain | chain adds | against what nginx + Lua adds | p50 us | p99 us | requests/s |"
-        ),
-    );
-    line(text, format_args!("|---|--:|--:|--:|--:|--:|--:|--:|--:|"));
+    line(text, format_args!("| {} |", COLUMNS.join(" | ")));
+    line(text, format_args!("|---{}|", "|--:".repeat(COLUMNS.len() - 1)));
     for arm in ALL {
         if let Some(row) = rows.iter().find(|row| row.arm == arm) {
-            let ratio = reference.map_or_else(dash, |nginx| format!("{:.2}", row.cpu.median / nginx));
-            let adds = row.adds.map_or_else(dash, |adds| format!("{:.1}", adds.median));
-            let part = row.adds.zip(nginx_adds).map_or_else(dash, |(adds, nginx)| format!("{:.2}", adds.median / nginx.median));
-            line(
-                text,
-                format_args!(
-                    "| {} | {:.1} | {:.1}–{:.1} | {ratio} | {adds} | {part} | {:.0} | {:.0} | {:.0} |",
-                    arm.title(),
-                    row.cpu.median,
-                    row.cpu.least,
-                    row.cpu.most,
-                    row.p50_micros,
-                    row.p99_micros,
-                    row.rate
-                ),
-            );
+            line(text, format_args!("| {} |", cells(row, reference, nginx_adds).join(" | ")));
         } else if let Some((_, reason)) = circumstances.missing.iter().find(|(missing, _)| *missing == arm) {
             // A reason may be many lines of a tool's output; the table has room for the first.
             let reason = reason.lines().next().unwrap_or_default().replace('|', "/");
-            line(text, format_args!("| {} | not measured: {reason} | | | | | | | |", arm.title()));
+            line(text, format_args!("| {} | not measured: {reason} {}", arm.title(), "|".repeat(COLUMNS.len() - 1)));
         }
     }
+}
+
+const COLUMNS: [&str; 10] = [
+    "arm",
+    "CPU-us a request",
+    "least–most",
+    "to nginx plain",
+    "chain adds",
+    "to nginx + Lua's",
+    "p50 us",
+    "p99 us",
+    "requests/s",
+    "busy: proxy, load",
+];
+
+fn cells(row: &Row, nginx: Option<f64>, nginx_adds: Option<Spread>) -> Vec<String> {
+    let ratio = |value: f64, to: Option<f64>| to.map_or_else(dash, |to| format!("{:.2}", value / to));
+    vec![
+        row.arm.title().to_owned(),
+        format!("{:.1}", row.cpu.median),
+        format!("{:.1}–{:.1}", row.cpu.least, row.cpu.most),
+        ratio(row.cpu.median, nginx),
+        row.adds.map_or_else(dash, |adds| format!("{:.1} ({:.1}–{:.1})", adds.median, adds.least, adds.most)),
+        row.adds.map_or_else(dash, |adds| ratio(adds.median, nginx_adds.map(|adds| adds.median))),
+        format!("{:.0}", row.p50_micros),
+        format!("{:.0}", row.p99_micros),
+        format!("{:.0}", row.rate),
+        format!("{:.0} %, {:.0} %", row.proxy_busy * 100.0, row.driver_busy * 100.0),
+    ]
 }
 
 /// The lines of the target, each PASS, MISS or why it cannot be said.
@@ -149,6 +160,8 @@ fn rows(samples: &Samples) -> Vec<Row> {
             p50_micros: pick(|s| s.p50.as_secs_f64() * 1e6)?.median,
             p99_micros: pick(|s| s.p99.as_secs_f64() * 1e6)?.median,
             rate: pick(|s| s.rate)?.median,
+            proxy_busy: pick(|s| s.proxy_busy)?.median,
+            driver_busy: pick(|s| s.driver_busy)?.median,
             adds: differences.and_then(spread),
         })
     };
@@ -183,7 +196,14 @@ mod tests {
     use std::time::Duration;
 
     fn sample(cpu_micros: f64) -> Option<Sample> {
-        Some(Sample { cpu_micros, p50: Duration::from_micros(300), p99: Duration::from_micros(900), rate: 40_000.0 })
+        Some(Sample {
+            cpu_micros,
+            p50: Duration::from_micros(300),
+            p99: Duration::from_micros(900),
+            rate: 40_000.0,
+            proxy_busy: 1.0,
+            driver_busy: 0.5,
+        })
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub struct Sample {
     pub p99: Duration,
     /// Requests in a second of wall time.
     pub rate: f64,
+    /// Share of the wall time that the proxy was running.
+    pub proxy_busy: f64,
+    /// The same for the thread of origin and load.
+    pub driver_busy: f64,
 }
 
 /// All rounds of all arms; an arm that failed in a round has no sample there and its reason is among the faults.
@@ -91,10 +95,13 @@ fn one(driver: &Driver, running: &Running, heads: &Arc<Vec<Vec<u8>>>, extent: Ex
         return Err(BenchError::Response(format!("it closed {} connections that should have been kept", served.reconnects)));
     }
     let requests = served.requests.max(1) as f64;
+    let took = served.took.as_secs_f64().max(f64::EPSILON);
     Ok(Sample {
         cpu_micros: used.as_secs_f64() * 1e6 / requests,
         p50: served.latencies.quantile(0.5),
         p99: served.latencies.quantile(0.99),
-        rate: requests / served.took.as_secs_f64().max(f64::EPSILON),
+        rate: requests / took,
+        proxy_busy: used.as_secs_f64() / took,
+        driver_busy: served.driver_used.as_secs_f64() / took,
     })
 }
