@@ -237,6 +237,24 @@ pub enum Kill {
 }
 
 impl Kill {
+    /// All kinds.
+    pub const ALL: [Kill; 10] = [
+        Kill::Trap,
+        Kill::CpuBudget,
+        Kill::MemoryBudget,
+        Kill::HostCalls,
+        Kill::HostBytes,
+        Kill::Limit,
+        Kill::Wait,
+        Kill::Configure,
+        Kill::CircuitOpen,
+        Kill::Host,
+    ];
+
+    /// Its place in `ALL`, which has the order of the declaration.
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
     /// The word in logs, metrics and the Admin API.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,129 +1,144 @@
-//! The node's plugin host.
-use crate::exchange::*;
-use crate::*;
-use serde_json::{Map, Value};
-use std::sync::Arc;
-use weir_model::entity::{ComponentSettings, OnFailure};
-use weir_model::*;
+//! The node's plugin host: what is installed, and how it gets there.
+//!
+//! Installing is slow and done off the workers; it changes which component a name stands for, and nothing else: entries and the
+//! exchanges that hold them keep what they have.
 
-/// Where a component comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Origin {
-    /// Shipped in the binary.
-    Stock,
-    /// `plugins_dir`.
-    Directory,
-    /// The Admin API.
-    Uploaded,
+use crate::compile::Compilation;
+use crate::engine::{Pools, start_ticker};
+use crate::error::{EntryError, HostError};
+use crate::figures::{PluginFigures, Stats};
+use crate::inspect::{self, refused};
+use crate::prepared::{Entry, Origin, Prepared};
+use crate::settings::HostSettings;
+use crate::shared::Shared;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use weir_model::entity::ComponentSettings;
+use weir_model::{ComponentRefusal, Plugin};
+
+/// The node's plugin host. One in a process, shared by all that need it.
+pub struct Host {
+    settings: HostSettings,
+    shared: Arc<Shared>,
+    pub(crate) pools: Pools,
+    pub(crate) compilation: Compilation,
+    installed: RwLock<BTreeMap<String, Arc<Prepared>>>,
+    stats: Mutex<BTreeMap<String, Arc<Stats>>>,
+    workers: AtomicUsize,
 }
-/// Host.
-pub struct Host {}
-/// Prepared.
-pub struct Prepared {
-    /// Info.
-    pub info: PluginInfo,
-    /// Settings.
-    pub settings: ComponentSettings,
-}
-/// A plugin entry ready to be called.
-pub struct Entry {
-    /// Id.
-    pub id: Id,
-    /// Name.
-    pub name: Arc<str>,
-    /// Version.
-    pub version: Arc<str>,
-    /// Priority.
-    pub priority: i64,
-    /// What a failure means.
-    pub on_failure: OnFailure,
-    /// Dense number, unique among living entries.
-    pub slot: u32,
-    phases: u8,
-}
-impl Entry {
-    /// Whether it takes part in that phase.
-    pub fn handles(&self, phase: Phase) -> bool {
-        self.phases & (1 << phase as u8) != 0
-    }
-}
+
 impl Host {
-    /// New.
-    pub fn new(_settings: HostSettings) -> Result<Arc<Host>, HostError> {
-        todo!()
+    /// Starts the engines and the thread that drives deadlines.
+    pub fn new(settings: HostSettings) -> Result<Arc<Host>, HostError> {
+        let pools = Pools::new(&settings)?;
+        let compilation = Compilation::new(settings.compiler.clone(), &settings.cache_dir, &pools.small.engine)?;
+        let shared = Arc::new(Shared::new());
+        start_ticker(&pools, &shared)?;
+        Ok(Arc::new(Self {
+            settings,
+            shared,
+            pools,
+            compilation,
+            installed: RwLock::default(),
+            stats: Mutex::default(),
+            workers: AtomicUsize::new(0),
+        }))
     }
-    /// Install.
+
+    /// Makes a component ready (compiles it or takes it from the cache, links it, asks who it is) and puts it in the place of the one
+    /// of the same name: entries made later use it. Blocks, maybe for seconds: call it off the workers.
     pub fn install(
         &self,
-        _bytes: &[u8],
-        _origin: Origin,
-        _grants: &[String],
-        _settings: ComponentSettings,
+        bytes: &[u8],
+        origin: Origin,
+        grants: &[String],
+        settings: ComponentSettings,
     ) -> Result<Arc<Prepared>, ComponentRefusal> {
-        todo!()
+        let draft = inspect::draft(self, bytes, origin, grants)?;
+        let name = draft.info.name.clone();
+        let mut installed = self.installed.write().unwrap_or_else(PoisonError::into_inner);
+        if !installed.contains_key(&name) && installed.len() >= self.settings.max_components as usize {
+            return Err(refused(&format!(
+                "{} components are installed, which is the most that this node takes",
+                installed.len()
+            )));
+        }
+        let prepared = Arc::new(Prepared::new(draft, origin, settings));
+        installed.insert(name, Arc::clone(&prepared));
+        Ok(prepared)
     }
-    /// Uninstall.
-    pub fn uninstall(&self, _name: &str) {
-        todo!()
+
+    /// Forgets a component. Entries that use it go on until they are dropped.
+    pub fn uninstall(&self, name: &str) {
+        self.installed.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
-    /// Set settings.
-    pub fn set_settings(&self, _name: &str, _settings: ComponentSettings) {
-        todo!()
+
+    /// Changes what the operator decided about a component; takes effect for entries made later.
+    pub fn set_settings(&self, name: &str, settings: ComponentSettings) {
+        let mut installed = self.installed.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prepared) = installed.get_mut(name).filter(|prepared| prepared.settings != settings) {
+            *prepared = Arc::new(prepared.with_settings(settings));
+        }
     }
-    /// Installed.
-    pub fn installed(&self, _name: &str) -> Option<Arc<Prepared>> {
-        todo!()
+
+    /// The component that a name stands for.
+    pub fn installed(&self, name: &str) -> Option<Arc<Prepared>> {
+        self.installed.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
-    /// Entry.
-    pub fn entry(&self, _plugin: &Plugin) -> Result<Arc<Entry>, EntryError> {
-        todo!()
+
+    /// One plugin entry, ready to be called. Cheap: the guest sees the configuration at the first use in each worker.
+    pub fn entry(&self, plugin: &Plugin) -> Result<Arc<Entry>, EntryError> {
+        match self.installed(&plugin.name) {
+            Some(prepared) => Ok(Arc::new(Entry::new(prepared, plugin))),
+            None => Err(EntryError::NotInstalled { name: plugin.name.clone() }),
+        }
     }
-    /// Figures.
+
+    /// The figures of every plugin that is installed or still in use.
     pub fn figures(&self) -> Vec<PluginFigures> {
-        todo!()
+        let installed = self.installed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let figures = |(name, stats): (&String, &Arc<Stats>)| {
+            let prepared = installed.get(name);
+            let version = prepared.map(|prepared| prepared.info.version.clone());
+            stats.figures(name, version, prepared.map(|prepared| prepared.info.origin))
+        };
+        stats.iter().map(figures).collect()
     }
-}
-impl PluginCatalog for Host {
-    fn plugins(&self) -> Vec<PluginInfo> {
-        todo!()
+
+    /// How many keys the counters remember.
+    pub fn counter_keys(&self) -> usize {
+        self.shared.counters.len()
     }
-    fn plugin(&self, _name: &str) -> Option<PluginInfo> {
-        todo!()
+
+    pub(crate) fn all_installed(&self) -> Vec<Arc<Prepared>> {
+        self.installed.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
-    fn check_config(&self, _name: &str, _config: &Map<String, Value>) -> Result<(), Findings> {
-        todo!()
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
-    fn inspect(&self, _bytes: &[u8], _grants: &[String]) -> Result<ComponentManifest, ComponentRefusal> {
-        todo!()
+
+    pub(crate) fn shared_arc(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
-}
-/// Figures of one plugin.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct PluginFigures {
-    /// Name.
-    pub name: String,
-}
-/// Instances of one worker thread.
-pub struct WorkerPlugins {
-    _host: Arc<Host>,
-    _not_send: std::marker::PhantomData<*const ()>,
-}
-impl WorkerPlugins {
-    /// New.
-    pub fn new(host: Arc<Host>) -> Self {
-        Self { _host: host, _not_send: std::marker::PhantomData }
+
+    /// A number for one more worker: where it counts.
+    pub(crate) fn enter_worker(&self) -> usize {
+        self.workers.fetch_add(1, Ordering::Relaxed) % self.settings.workers.max(1)
     }
-    /// Runs one phase of one entry on the exchange. Synchronous, never waits, never panics.
-    pub fn call(&mut self, _phase: Phase, _entry: &Entry, _exchange: &mut Box<Exchange>) -> Ending {
-        todo!()
+
+    /// The figures of a plugin name; those of names that nobody uses any more are forgotten on the way.
+    pub(crate) fn stats(&self, name: &str) -> Arc<Stats> {
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.retain(|_, stats| Arc::strong_count(stats) > 1);
+        let new = || Arc::new(Stats::new(self.settings.workers));
+        Arc::clone(stats.entry(name.to_owned()).or_insert_with(new))
     }
-    /// Gives back what is no longer used (instances of replaced components, configurations of replaced entries). Call it about
-    /// once a second from the worker's own timer; `call` does the same in small steps.
-    pub fn maintain(&mut self) {
-        todo!()
+
+    /// Figures that nobody sees: of a component that has no name yet.
+    pub(crate) fn scratch_stats(&self) -> Arc<Stats> {
+        Arc::new(Stats::new(1))
     }
-}
-/// Entry point of the `weir compile` child.
-pub fn compile_child() -> std::process::ExitCode {
-    todo!()
 }

@@ -1,10 +1,38 @@
 //! Runs plugins: wasm components, prepared, configured and called within limits.
+//!
+//! A plugin can slow, fail or kill only its own exchange. This room knows exchanges, components and configurations; never the
+//! store, sockets or HTTP on the wire. No host function waits, nothing in here panics into the caller, and machine code comes only
+//! from this node's own compiler (`trusted_code`).
 
+mod bindings;
+mod breaker;
+mod catalog;
+mod compile;
+mod counters;
+mod engine;
 mod error;
 pub mod exchange;
+mod figures;
 mod host;
+mod host_calls;
+mod inspect;
+mod instance;
+pub mod limits;
+mod link;
+mod manifest;
+mod prepared;
 mod settings;
+mod shared;
+mod state;
+mod trusted_code;
+mod worker;
 
+pub use compile::compile_child;
 pub use error::{EntryError, HostError};
-pub use host::*;
+pub use figures::{LastFailure, PluginFigures};
+pub use host::Host;
+pub use host_calls::credentials::remove_identity;
+pub use host_calls::headers::{is_identity_header, is_reserved};
+pub use prepared::{Entry, Origin, Prepared};
 pub use settings::{Compiler, HostSettings, MAX_COMPONENTS};
+pub use worker::{WorkerPlugins, WorkerUsage};

@@ -1,0 +1,132 @@
+//! What may be written into a head, and how it is read: the same for requests and responses.
+
+use crate::bindings::weir::plugin::types::{Field, HeaderFault};
+use crate::limits::{HEADER_NAME_BYTES, HEADER_VALUE_BYTES, HEADERS};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Headers that frame the message or speak about one connection: only the proxy writes them.
+const FRAMING: [&str; 8] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// Whether the header says who the consumer is: only authentication writes those. Servers that turn `-` into `_` (CGI and its heirs)
+/// cannot tell `X_Consumer_ID` from the real one, so the aliases count too.
+pub fn is_identity_header(name: &str) -> bool {
+    const PREFIXES: [&str; 2] = ["x-consumer-", "x-credential-"];
+    const NAMES: [&str; 2] = ["x-anonymous-consumer", "x-consumer"];
+    // Almost no header gets past this test.
+    let Some((first, rest)) = name.as_bytes().split_first() else { return false };
+    if !first.eq_ignore_ascii_case(&b'x') || !matches!(rest.first(), Some(b'-' | b'_')) {
+        return false;
+    }
+    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+    let begins = |prefix: &str| name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b));
+    PREFIXES.iter().any(|prefix| begins(prefix)) || NAMES.iter().any(|whole| name.len() == whole.len() && begins(whole))
+}
+
+/// Whether plugins may not write that header.
+pub fn is_reserved(name: &HeaderName) -> bool {
+    FRAMING.contains(&name.as_str()) || is_identity_header(name.as_str())
+}
+
+/// The name, if a plugin may write it.
+pub fn writable(name: &str) -> Result<HeaderName, HeaderFault> {
+    if name.len() > HEADER_NAME_BYTES {
+        return Err(HeaderFault::BadName);
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderFault::BadName)?;
+    if is_reserved(&name) { Err(HeaderFault::Reserved) } else { Ok(name) }
+}
+
+/// The value, if it is one.
+pub fn value(bytes: Vec<u8>) -> Result<HeaderValue, HeaderFault> {
+    if bytes.len() > HEADER_VALUE_BYTES {
+        return Err(HeaderFault::BadValue);
+    }
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(bytes)).map_err(|_| HeaderFault::BadValue)
+}
+
+/// Replaces all headers of that name.
+pub fn set(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), HeaderFault> {
+    if headers.len() >= HEADERS && !headers.contains_key(&name) {
+        return Err(HeaderFault::TooMany);
+    }
+    headers.try_insert(name, value).map(drop).map_err(|_| HeaderFault::TooMany)
+}
+
+/// Adds one more.
+pub fn add(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), HeaderFault> {
+    if headers.len() >= HEADERS {
+        return Err(HeaderFault::TooMany);
+    }
+    headers.try_append(name, value).map(drop).map_err(|_| HeaderFault::TooMany)
+}
+
+/// All values of a header as one.
+pub fn joined(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+    let mut values = headers.get_all(name).iter();
+    let mut joined = values.next()?.as_bytes().to_vec();
+    for value in values {
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(value.as_bytes());
+    }
+    Some(joined)
+}
+
+/// All values of a header, apart.
+pub fn apart(headers: &HeaderMap, name: &str) -> Vec<Vec<u8>> {
+    headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
+}
+
+/// All headers.
+pub fn fields(headers: &HeaderMap) -> Vec<Field> {
+    headers.iter().map(|(name, value)| Field { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() }).collect()
+}
+
+/// Bytes of names and values, as they count against the call's budget.
+pub fn weight(fields: &[Field]) -> usize {
+    fields.iter().map(|field| field.name.len() + field.value.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_headers_and_their_aliases_are_reserved_and_others_are_not() {
+        for name in ["x-consumer-id", "X_Consumer_ID", "x-consumer_custom-id", "x-credential-identifier", "x-anonymous-consumer"]
+        {
+            assert!(is_identity_header(name), "{name}");
+        }
+        for name in ["", "x", "x-", "x-consume", "x-forwarded-for", "xconsumer-id", "x-anonymous-consumers", "host"] {
+            assert!(!is_identity_header(name), "{name}");
+        }
+        for name in ["content-length", "Transfer-Encoding", "connection", "X-Consumer-Username"] {
+            assert_eq!(writable(name), Err(HeaderFault::Reserved), "{name}");
+        }
+        assert!(writable("Host").is_ok());
+        assert_eq!(writable("a b"), Err(HeaderFault::BadName));
+        assert_eq!(writable(&"n".repeat(129)), Err(HeaderFault::BadName));
+    }
+
+    #[test]
+    fn a_head_takes_a_hundred_headers_and_no_more() {
+        let mut headers = HeaderMap::new();
+        let name = |index: usize| HeaderName::try_from(format!("h{index}")).unwrap();
+        let value = HeaderValue::from_static("v");
+        (0..HEADERS).for_each(|index| add(&mut headers, name(index), value.clone()).unwrap());
+        assert_eq!(add(&mut headers, name(0), value.clone()), Err(HeaderFault::TooMany));
+        assert_eq!(set(&mut headers, name(HEADERS), value.clone()), Err(HeaderFault::TooMany));
+        assert_eq!(set(&mut headers, name(0), value), Ok(()), "replacing adds none");
+    }
+
+    #[test]
+    fn several_values_are_read_as_one_so_that_none_can_hide() {
+        let mut headers = HeaderMap::new();
+        headers.append("a", HeaderValue::from_static("1"));
+        headers.append("a", HeaderValue::from_static("2"));
+        assert_eq!(joined(&headers, "A").as_deref(), Some(&b"1, 2"[..]));
+        assert_eq!(apart(&headers, "a"), [b"1", b"2"]);
+        assert_eq!(joined(&headers, "b"), None);
+        assert_eq!(joined(&headers, "not a name"), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! `request`: reading the request's head, and writing it until it is sent.
+
+use super::headers;
+use crate::bindings::weir::plugin::request::Host;
+use crate::bindings::weir::plugin::types::{Field, HeaderFault};
+use crate::exchange::RequestHead;
+use crate::limits::{METHOD_BYTES, TARGET_BYTES};
+use crate::state::State;
+use http::{HeaderValue, Method};
+use wasmtime::Result;
+use weir_model::Phase;
+
+impl State {
+    fn text(&mut self, read: impl FnOnce(&RequestHead) -> String) -> Result<String> {
+        let text = read(&self.lent()?.request);
+        self.charge(text.len())?;
+        Ok(text)
+    }
+
+    /// The head, while it may be written.
+    fn request_to_write(&mut self) -> Result<std::result::Result<&mut RequestHead, HeaderFault>> {
+        let over = self.phase == Some(Phase::Log);
+        let request = &mut self.lent()?.request;
+        Ok(if request.sent || over { Err(HeaderFault::HeadAlreadySent) } else { Ok(request) })
+    }
+}
+
+impl Host for State {
+    fn method(&mut self) -> Result<String> {
+        self.text(|request| request.method.as_str().to_owned())
+    }
+    fn scheme(&mut self) -> Result<String> {
+        self.text(|request| request.scheme.to_owned())
+    }
+    fn host(&mut self) -> Result<String> {
+        self.text(|request| request.host.clone())
+    }
+    fn path(&mut self) -> Result<String> {
+        self.text(|request| request.path.clone())
+    }
+    fn query(&mut self) -> Result<Option<String>> {
+        let query = self.lent()?.request.query.clone();
+        self.charge(query.as_ref().map_or(0, String::len))?;
+        Ok(query)
+    }
+    fn client_ip(&mut self) -> Result<String> {
+        let address = self.lent()?.client_ip.to_string();
+        self.charge(address.len())?;
+        Ok(address)
+    }
+
+    fn header(&mut self, name: String) -> Result<Option<Vec<u8>>> {
+        let request = &self.lent()?.request;
+        let mut value = headers::joined(&request.headers, &name);
+        if value.is_none() && name.eq_ignore_ascii_case("host") {
+            value = own_host(request);
+        }
+        self.charge(name.len() + value.as_ref().map_or(0, Vec::len))?;
+        Ok(value)
+    }
+    fn header_values(&mut self, name: String) -> Result<Vec<Vec<u8>>> {
+        let request = &self.lent()?.request;
+        let mut values = headers::apart(&request.headers, &name);
+        if values.is_empty() && name.eq_ignore_ascii_case("host") {
+            values.extend(own_host(request));
+        }
+        self.charge(name.len() + values.iter().map(Vec::len).sum::<usize>())?;
+        Ok(values)
+    }
+    fn headers(&mut self) -> Result<Vec<Field>> {
+        let request = &self.lent()?.request;
+        let mut fields = headers::fields(&request.headers);
+        if !request.headers.contains_key(http::header::HOST) {
+            fields.extend(own_host(request).map(|value| Field { name: "host".into(), value }));
+        }
+        self.charge(headers::weight(&fields))?;
+        Ok(fields)
+    }
+
+    fn set_method(&mut self, method: String) -> Result<std::result::Result<(), HeaderFault>> {
+        self.charge(method.len())?;
+        Ok(self.request_to_write()?.and_then(|request| {
+            let method = Some(method).filter(|method| method.len() <= METHOD_BYTES);
+            let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+            // CONNECT asks for a tunnel, which this exchange cannot become.
+            request.method = method.filter(|method| *method != Method::CONNECT).ok_or(HeaderFault::BadValue)?;
+            Ok(())
+        }))
+    }
+    fn set_target(&mut self, path: String, query: Option<String>) -> Result<std::result::Result<(), HeaderFault>> {
+        let length = path.len() + query.as_ref().map_or(0, |query| query.len() + 1);
+        self.charge(length)?;
+        Ok(self.request_to_write()?.and_then(|request| {
+            let fits = length <= TARGET_BYTES && path.starts_with('/') && is_target(&path, b"?#");
+            if !fits || !query.as_deref().is_none_or(|query| is_target(query, b"#")) {
+                return Err(HeaderFault::BadValue);
+            }
+            (request.path, request.query, request.target_changed) = (path, query, true);
+            Ok(())
+        }))
+    }
+    fn set_header(&mut self, name: String, value: Vec<u8>) -> Result<std::result::Result<(), HeaderFault>> {
+        self.charge(name.len() + value.len())?;
+        Ok(self.request_to_write()?.and_then(|request| write(request, &name, value, false)))
+    }
+    fn add_header(&mut self, name: String, value: Vec<u8>) -> Result<std::result::Result<(), HeaderFault>> {
+        self.charge(name.len() + value.len())?;
+        Ok(self.request_to_write()?.and_then(|request| write(request, &name, value, true)))
+    }
+    fn remove_header(&mut self, name: String) -> Result<()> {
+        self.charge(name.len())?;
+        if let (Ok(request), Ok(name)) = (self.request_to_write()?, headers::writable(&name)) {
+            request.headers.remove(name);
+        }
+        Ok(())
+    }
+}
+
+fn write(request: &mut RequestHead, name: &str, value: Vec<u8>, add: bool) -> std::result::Result<(), HeaderFault> {
+    let name = headers::writable(name)?;
+    let value = headers::value(value)?;
+    if name == http::header::HOST {
+        // A request has exactly one, and it names the virtual host at the upstream.
+        return if is_authority(&value) { headers::set(&mut request.headers, name, value) } else { Err(HeaderFault::BadValue) };
+    }
+    if add { headers::add(&mut request.headers, name, value) } else { headers::set(&mut request.headers, name, value) }
+}
+
+fn own_host(request: &RequestHead) -> Option<Vec<u8>> {
+    Some(request.host.clone().into_bytes()).filter(|host| !host.is_empty())
+}
+
+fn is_target(text: &str, without: &[u8]) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !without.contains(&byte))
+}
+
+fn is_authority(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(byte))
+}

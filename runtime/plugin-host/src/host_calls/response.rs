@@ -1,0 +1,104 @@
+//! `response`: reading the response's head, and writing it before and after it exists.
+
+use super::headers;
+use crate::bindings::weir::plugin::response::Host;
+use crate::bindings::weir::plugin::types::{Field, HeaderFault};
+use crate::exchange::HeaderEdit;
+use crate::exchange::{Kill, ResponseHead};
+use crate::limits::HEADERS;
+use crate::state::State;
+use http::{HeaderMap, StatusCode};
+use wasmtime::Result;
+use weir_model::Phase;
+
+type Written = std::result::Result<(), HeaderFault>;
+
+impl State {
+    fn response_read<T>(&mut self, read: impl FnOnce(&HeaderMap) -> T) -> Result<Option<T>> {
+        Ok(self.lent()?.response.as_ref().map(|response| read(&response.headers)))
+    }
+
+    /// Writes to the response, or keeps the write until there is one.
+    fn edit_response(&mut self, edit: HeaderEdit) -> Result<Written> {
+        if self.phase == Some(Phase::Log) {
+            return Ok(Err(HeaderFault::HeadAlreadySent));
+        }
+        let exchange = self.lent()?;
+        Ok(match &mut exchange.response {
+            Some(ResponseHead { sent: true, .. }) => Err(HeaderFault::HeadAlreadySent),
+            Some(response) => match edit {
+                HeaderEdit::Set(name, value) => headers::set(&mut response.headers, name, value),
+                HeaderEdit::Add(name, value) => headers::add(&mut response.headers, name, value),
+                HeaderEdit::Remove(name) => {
+                    response.headers.remove(name);
+                    Ok(())
+                }
+            },
+            None if exchange.response_edits.len() >= HEADERS => Err(HeaderFault::TooMany),
+            None => {
+                exchange.response_edits.push(edit);
+                Ok(())
+            }
+        })
+    }
+}
+
+impl Host for State {
+    fn status(&mut self) -> Result<Option<u16>> {
+        self.charge(2)?;
+        Ok(self.lent()?.response.as_ref().map(|response| response.status.as_u16()))
+    }
+    fn set_status(&mut self, status: u16) -> Result<()> {
+        self.charge(2)?;
+        let Some(status) = (200..=599).contains(&status).then(|| StatusCode::from_u16(status).ok()).flatten() else {
+            return Err(self.end(Kill::Limit, "`set-status` takes 200 to 599"));
+        };
+        let over = self.phase == Some(Phase::Log);
+        if let Some(response) = &mut self.lent()?.response
+            && !response.sent
+            && !over
+        {
+            response.status = status;
+        }
+        Ok(())
+    }
+
+    fn header(&mut self, name: String) -> Result<Option<Vec<u8>>> {
+        let value = self.response_read(|headers| headers::joined(headers, &name))?.flatten();
+        self.charge(name.len() + value.as_ref().map_or(0, Vec::len))?;
+        Ok(value)
+    }
+    fn header_values(&mut self, name: String) -> Result<Vec<Vec<u8>>> {
+        let values = self.response_read(|headers| headers::apart(headers, &name))?.unwrap_or_default();
+        self.charge(name.len() + values.iter().map(Vec::len).sum::<usize>())?;
+        Ok(values)
+    }
+    fn headers(&mut self) -> Result<Vec<Field>> {
+        let fields = self.response_read(headers::fields)?.unwrap_or_default();
+        self.charge(headers::weight(&fields))?;
+        Ok(fields)
+    }
+
+    fn set_header(&mut self, name: String, value: Vec<u8>) -> Result<Written> {
+        self.charge(name.len() + value.len())?;
+        match (headers::writable(&name), headers::value(value)) {
+            (Ok(name), Ok(value)) => self.edit_response(HeaderEdit::Set(name, value)),
+            (Err(fault), _) | (_, Err(fault)) => Ok(Err(fault)),
+        }
+    }
+    fn add_header(&mut self, name: String, value: Vec<u8>) -> Result<Written> {
+        self.charge(name.len() + value.len())?;
+        match (headers::writable(&name), headers::value(value)) {
+            (Ok(name), Ok(value)) => self.edit_response(HeaderEdit::Add(name, value)),
+            (Err(fault), _) | (_, Err(fault)) => Ok(Err(fault)),
+        }
+    }
+    fn remove_header(&mut self, name: String) -> Result<()> {
+        self.charge(name.len())?;
+        if let Ok(name) = headers::writable(&name) {
+            // Nothing happens where it cannot be removed any more.
+            let _too_late = self.edit_response(HeaderEdit::Remove(name))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,350 @@
+//! The plugins of one worker thread: which instance answers a call, and what its ending means.
+//!
+//! One instance for each component, reused by all of its entries and exchanges, unless its settings ask for more isolation. A call
+//! runs to its end before the next begins, so one is enough, and there is nothing to lock.
+
+use crate::breaker::{Admission, Change};
+use crate::exchange::{Ending, Exchange, Kill};
+use crate::figures::{LastFailure, Line};
+use crate::host::Host;
+use crate::host_calls::log::{cut, one_line};
+use crate::instance::{Called, Caller, Death, Decision, Instance};
+use crate::limits::*;
+use crate::prepared::{Entry, Prepared};
+use crate::shared::Slot;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use weir_model::Phase;
+use weir_model::entity::Isolation;
+
+/// Configurations that are looked at in one step of maintenance: a step stays below a microsecond or two.
+const STEP: usize = 32;
+
+/// A round of maintenance begins at most so often.
+const ROUND: Ticks = TICKS_A_SECOND;
+
+/// Instances of one worker thread. It must stay on its thread.
+pub struct WorkerPlugins {
+    host: Arc<Host>,
+    /// Where this worker counts.
+    number: usize,
+    /// By the component's number.
+    homes: Vec<Home>,
+    /// By the entry's number: its configuration in the shared instance of its component.
+    configured: Vec<Configured>,
+    /// By the entry's number: instances of `per_configuration` components.
+    isolated: HashMap<u32, Isolated>,
+    last_serial: u64,
+    round: Round,
+    _stays_here: PhantomData<*const ()>,
+}
+
+/// Where the shared instance of a component lives.
+#[derive(Default)]
+struct Home {
+    /// Whose it is; a number is given again, the serial is not.
+    component: u64,
+    instance: Option<Instance>,
+    /// Tells instances of one home apart: numbers of configurations are worth nothing in the next one.
+    serial: u64,
+}
+
+/// An entry's configuration in an instance. `instance` 0: none.
+#[derive(Clone, Copy, Default)]
+struct Configured {
+    entry: u64,
+    instance: u64,
+    home: u32,
+    handle: u32,
+    last_used: Ticks,
+}
+
+struct Isolated {
+    entry: u64,
+    instance: Instance,
+    handle: u32,
+    last_used: Ticks,
+}
+
+/// A round of maintenance over `configured`, in steps.
+#[derive(Default)]
+struct Round {
+    next: Option<usize>,
+    began: Ticks,
+}
+
+impl WorkerPlugins {
+    /// For one worker thread, to be made and used there.
+    pub fn new(host: Arc<Host>) -> Self {
+        Self {
+            number: host.enter_worker(),
+            host,
+            homes: Vec::new(),
+            configured: Vec::new(),
+            isolated: HashMap::new(),
+            last_serial: 0,
+            round: Round::default(),
+            _stays_here: PhantomData,
+        }
+    }
+
+    /// Runs one phase of one entry on the exchange. Synchronous, never waits, never panics.
+    pub fn call(&mut self, phase: Phase, entry: &Entry, exchange: &mut Box<Exchange>) -> Ending {
+        if !entry.handles(phase) {
+            return Ending::Proceed;
+        }
+        let prepared = &*entry.prepared;
+        let now = || prepared.shared().now();
+        let admission = entry.breaker.admit(now);
+        if admission == Admission::Refused {
+            prepared.stats().refused();
+            return Ending::Killed(Kill::CircuitOpen);
+        }
+        prepared.stats().called(self.number);
+        self.maintenance_step(now());
+        let called = match prepared.settings.isolation {
+            Isolation::Shared => self.in_shared(phase, entry, exchange),
+            Isolation::PerConfiguration => self.in_own(phase, entry, exchange),
+            Isolation::PerRequest => in_fresh(phase, entry, exchange),
+        };
+        match called {
+            Ok(answer) => {
+                if entry.breaker.survived(admission, now) == Change::Closed {
+                    prepared.stats().breaker(entry.id, false);
+                    tracing::info!(plugin = &*entry.name, version = &*entry.version, entry = %entry.id, "plugin is called again");
+                }
+                match answer {
+                    Ok(Decision::Proceed) => Ending::Proceed,
+                    Ok(Decision::Respond(reply)) => Ending::Respond(reply),
+                    Err(message) => {
+                        let message = one_line(cut(&message, ERROR_BYTES)).into_owned();
+                        report(entry, phase, exchange, None, &message);
+                        Ending::Failed(message)
+                    }
+                }
+            }
+            Err(death) => {
+                report(entry, phase, exchange, Some(death.kill), &death.message);
+                if entry.breaker.killed(admission, death.kill, now()) == Change::Opened {
+                    prepared.stats().breaker(entry.id, true);
+                    let (plugin, version, kind) = (&*entry.name, &*entry.version, death.kill.name());
+                    tracing::error!(plugin, version, entry = %entry.id, kind, "plugin is cut out: it keeps being killed");
+                }
+                Ending::Killed(death.kill)
+            }
+        }
+    }
+
+    /// Gives back what is no longer used: instances of replaced components, configurations of replaced entries, what was idle. Call
+    /// it about once a second from the worker's own timer; a busy worker does the same in small steps.
+    pub fn maintain(&mut self) {
+        let now = self.host.shared().now();
+        self.begin_round(now);
+        while self.round.next.is_some() {
+            self.step(now);
+        }
+    }
+
+    /// Instances of this worker, and the host's own bytes for its configurations.
+    pub fn usage(&self) -> WorkerUsage {
+        let shared = self.homes.iter().filter_map(|home| home.instance.as_ref());
+        let all = shared.chain(self.isolated.values().map(|own| &own.instance));
+        WorkerUsage {
+            instances: all.clone().count(),
+            guest_bytes: all.map(Instance::memory).sum(),
+            host_bytes: self.configured.capacity() * size_of::<Configured>(),
+        }
+    }
+
+    fn in_shared(&mut self, phase: Phase, entry: &Entry, exchange: &mut Box<Exchange>) -> Called<Decision> {
+        let prepared = &*entry.prepared;
+        let home = home(&mut self.homes, prepared.slot);
+        let instance = match &mut home.instance {
+            Some(instance) => {
+                instance.begin();
+                instance
+            }
+            None => {
+                self.last_serial += 1;
+                home.serial = self.last_serial;
+                home.instance.insert(start(prepared)?)
+            }
+        };
+        let known = self
+            .configured
+            .get_mut(entry.slot as usize)
+            .filter(|known| (known.entry, known.instance) == (entry.serial, home.serial));
+        let called = match known {
+            Some(known) => {
+                known.last_used = prepared.shared().now();
+                instance.run(phase, caller(entry, known.handle), exchange)
+            }
+            None => configure(instance, entry).and_then(|handle| {
+                let place = place(&mut self.configured, entry.slot);
+                *place = Configured {
+                    entry: entry.serial,
+                    instance: home.serial,
+                    home: prepared.slot.number,
+                    handle,
+                    last_used: prepared.shared().now(),
+                };
+                instance.run(phase, caller(entry, handle), exchange)
+            }),
+        };
+        // A killed instance is poisoned; a worn one is replaced between two calls. A configuration that was refused harms nothing.
+        let poisoned = matches!(&called, Err(death) if death.kill != Kill::Configure);
+        if poisoned || instance.is_worn() {
+            home.instance = None;
+        }
+        called
+    }
+
+    fn in_own(&mut self, phase: Phase, entry: &Entry, exchange: &mut Box<Exchange>) -> Called<Decision> {
+        let now = entry.prepared.shared().now();
+        let mut own = match self.isolated.remove(&entry.slot).filter(|own| own.entry == entry.serial) {
+            Some(mut own) => {
+                own.instance.begin();
+                own.last_used = now;
+                own
+            }
+            None => {
+                self.make_room();
+                let mut instance = start(&entry.prepared)?;
+                let handle = configure(&mut instance, entry)?;
+                Isolated { entry: entry.serial, instance, handle, last_used: now }
+            }
+        };
+        let called = own.instance.run(phase, caller(entry, own.handle), exchange);
+        if called.is_ok() && !own.instance.is_worn() {
+            self.isolated.insert(entry.slot, own);
+        }
+        called
+    }
+
+    /// Makes room for one more instance of its own.
+    fn make_room(&mut self) {
+        if self.isolated.len() >= ISOLATED_INSTANCES
+            && let Some(oldest) = self.isolated.iter().min_by_key(|(_, own)| own.last_used).map(|(slot, _)| *slot)
+        {
+            self.isolated.remove(&oldest);
+        }
+    }
+
+    fn maintenance_step(&mut self, now: Ticks) {
+        if self.round.next.is_none() {
+            if now < self.round.began + ROUND {
+                return;
+            }
+            self.begin_round(now);
+        }
+        self.step(now);
+    }
+
+    /// Components first: what their instances held needs no release.
+    fn begin_round(&mut self, now: Ticks) {
+        let shared = self.host.shared();
+        self.round = Round { next: Some(0), began: now };
+        for (number, home) in (0u32..).zip(&mut self.homes) {
+            if home.instance.is_some() && !shared.components.lives(Slot { number, serial: home.component }) {
+                home.instance = None;
+            }
+        }
+        self.isolated.retain(|number, own| {
+            now < own.last_used + IDLE_CONFIGURATION && shared.entries.lives(Slot { number: *number, serial: own.entry })
+        });
+    }
+
+    fn step(&mut self, now: Ticks) {
+        let Some(first) = self.round.next else { return };
+        let shared = self.host.shared();
+        for (number, known) in (0u32..).zip(&mut self.configured).skip(first).take(STEP) {
+            if known.instance == 0 {
+                continue;
+            }
+            let used = now < known.last_used + IDLE_CONFIGURATION;
+            if used && shared.entries.lives(Slot { number, serial: known.entry }) {
+                continue;
+            }
+            let gone = std::mem::take(known);
+            let Some(home) = self.homes.get_mut(gone.home as usize).filter(|home| home.serial == gone.instance) else { continue };
+            let Some(instance) = &mut home.instance else { continue };
+            instance.begin();
+            if instance.release(gone.handle).is_err() {
+                // It could not even do that: it is poisoned now.
+                home.instance = None;
+            }
+        }
+        let next = first + STEP;
+        self.round.next = (next < self.configured.len()).then_some(next);
+    }
+}
+
+/// What one worker's plugins take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WorkerUsage {
+    /// Instances alive.
+    pub instances: usize,
+    /// Their linear memory.
+    pub guest_bytes: usize,
+    /// The host's own table of configurations.
+    pub host_bytes: usize,
+}
+
+fn in_fresh(phase: Phase, entry: &Entry, exchange: &mut Box<Exchange>) -> Called<Decision> {
+    let mut instance = start(&entry.prepared)?;
+    let handle = configure(&mut instance, entry)?;
+    instance.run(phase, caller(entry, handle), exchange)
+}
+
+fn start(prepared: &Prepared) -> Result<Instance, Death> {
+    Instance::start(&prepared.linked, &prepared.common, prepared.budget)
+}
+
+/// The guest judged this configuration when it was written; that it refuses it now ends this exchange only.
+fn configure(instance: &mut Instance, entry: &Entry) -> Result<u32, Death> {
+    instance
+        .configure(&entry.config)?
+        .map_err(|message| Death { kill: Kill::Configure, message: one_line(cut(&message, ERROR_BYTES)).into_owned() })
+}
+
+fn caller(entry: &Entry, handle: u32) -> Caller {
+    Caller { entry: entry.id, slot: entry.slot, handle }
+}
+
+/// The home of a component, emptied if another one lived there.
+fn home(homes: &mut Vec<Home>, slot: Slot) -> &mut Home {
+    let home = place(homes, slot.number);
+    if home.component != slot.serial {
+        *home = Home { component: slot.serial, ..Home::default() };
+    }
+    home
+}
+
+fn place<T: Default>(table: &mut Vec<T>, number: u32) -> &mut T {
+    let index = number as usize;
+    if table.len() <= index {
+        table.resize_with(index + 1, T::default);
+    }
+    &mut table[index]
+}
+
+/// Counts a failure, and writes its one line unless there were many.
+#[cold]
+fn report(entry: &Entry, phase: Phase, exchange: &Exchange, kill: Option<Kill>, message: &str) {
+    let (plugin, version) = (&*entry.name, &*entry.version);
+    let phase = match phase {
+        Phase::Request => "request",
+        Phase::Response => "response",
+        Phase::Log => "log",
+    };
+    let kind = kill.map_or("failed", Kill::name);
+    let mut failure = LastFailure::now(entry.id, version, phase, kind, message.to_owned());
+    failure.route = exchange.route.as_ref().map(|route| route.name.clone().unwrap_or_else(|| route.id_text.clone()));
+    let route = failure.route.clone();
+    let stats = entry.prepared.stats();
+    if let Line::Write { suppressed } = stats.failed(kill, failure, entry.prepared.shared().now()) {
+        let exchange = exchange.id.as_str();
+        tracing::warn!(plugin, version, entry = %entry.id, route, exchange, phase, kind, suppressed, "plugin failed: {message}");
+    }
+}
