@@ -17,10 +17,17 @@
 //! Every `Written::revision` is in the journal, durable and visible to `view()` before `write` answers; a node that
 //! wants to answer after it *serves* the change waits until its own `applied` has reached that revision.
 
+mod canonical;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod contract;
 mod embedded;
 mod error;
+mod hash;
+mod replica;
+mod row;
 
 pub use contract::{BoxFuture, Plan, Planned, Store, StoreStatus, Written};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::{Breach, OpenError, StoreError, WriteError};
+pub use replica::verify::Verified;

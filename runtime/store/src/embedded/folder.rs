@@ -1,0 +1,139 @@
+//! The store's folder: who has it, and which file in it is meant.
+//!
+//! `lock` is held by the process that uses the folder. `current` names the file that holds the configuration; without
+//! it a lost file would look like a first start, and the gateway would come up with no routes. Files of other names are
+//! left alone: a file is only ever continued under the cluster id that is its name.
+
+use super::file;
+use crate::OpenError;
+use crate::hash::Hashes;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use weir_model::Id;
+
+const LOCK: &str = "lock";
+const CURRENT: &str = "current";
+
+/// A folder that this process has claimed.
+pub(super) struct Folder {
+    path: PathBuf,
+    // The lock goes when the file is closed, with the process at the latest.
+    _lock: File,
+}
+
+impl Folder {
+    /// Creates the folder if need be, and takes it for this process.
+    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
+        // Keys and other secrets stand in the file in clear text: nobody but the owner reads them.
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.map_err(|cause| io_error(path, cause))?;
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let mut lock = lock.map_err(|cause| io_error(&lock_path, cause))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut process = String::new();
+                // Only for the message; the lock is what counts.
+                let _ = lock.read_to_string(&mut process);
+                let process = process.trim();
+                let holder = if process.is_empty() { "another process".to_owned() } else { format!("process {process}") };
+                return Err(OpenError::InUse { path: path.to_owned(), holder });
+            }
+            Err(TryLockError::Error(cause)) => return Err(io_error(&lock_path, cause)),
+        }
+        let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        if let Err(error) = noted {
+            // A full disk: the next process is then told "another process".
+            tracing::warn!(%error, path = %lock_path.display(), "the process id could not be noted");
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The file of this folder and the cluster that it must belong to; a new one on the first start.
+    pub(super) fn find_or_create(&self, hashes: &Hashes) -> Result<(Id, PathBuf), OpenError> {
+        match self.find() {
+            Err(OpenError::Missing { path, .. }) if path == self.path => {
+                let cluster = Id::random();
+                let path = self.file_of(cluster);
+                file::create(&path, cluster, hashes)?;
+                self.point_to(cluster)?;
+                Ok((cluster, path))
+            }
+            found => found,
+        }
+    }
+
+    /// The file of this folder. [`OpenError::Missing`] with the folder itself as its path: there never was one.
+    pub(super) fn find(&self) -> Result<(Id, PathBuf), OpenError> {
+        let pointer = self.path.join(CURRENT);
+        let files = self.files()?;
+        match fs::read_to_string(&pointer) {
+            Ok(text) => {
+                let damaged = || OpenError::Damaged { path: pointer.clone(), cause: "it should hold a cluster id".to_owned() };
+                let cluster = Id::parse(text.trim()).ok_or_else(damaged)?;
+                let path = self.file_of(cluster);
+                if !files.contains(&cluster) {
+                    return Err(OpenError::Missing { path, pointer });
+                }
+                for other in files.iter().filter(|id| **id != cluster) {
+                    tracing::warn!(file = %self.file_of(*other).display(), "a file of another configuration is left alone");
+                }
+                Ok((cluster, path))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => match files.as_slice() {
+                [] => Err(OpenError::Missing { path: self.path.clone(), pointer }),
+                // A restored backup, or a first start that was interrupted before it wrote the pointer.
+                [cluster] => {
+                    self.point_to(*cluster)?;
+                    Ok((*cluster, self.file_of(*cluster)))
+                }
+                several => {
+                    let files = several.iter().map(|id| format!("{id}.redb")).collect::<Vec<_>>().join(", ");
+                    Err(OpenError::Ambiguous { path: self.path.clone(), files })
+                }
+            },
+            Err(cause) => Err(io_error(&pointer, cause)),
+        }
+    }
+
+    fn file_of(&self, cluster: Id) -> PathBuf {
+        self.path.join(format!("{cluster}.redb"))
+    }
+
+    // The clusters that have a file here.
+    fn files(&self) -> Result<Vec<Id>, OpenError> {
+        let failed = |cause| io_error(&self.path, cause);
+        let mut clusters = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            clusters.extend(name.to_str().and_then(|name| name.strip_suffix(".redb")).and_then(Id::parse));
+        }
+        clusters.sort_unstable();
+        Ok(clusters)
+    }
+
+    fn point_to(&self, cluster: Id) -> Result<(), OpenError> {
+        let (path, fresh) = (self.path.join(CURRENT), self.path.join("current.new"));
+        let written = File::create(&fresh).and_then(|mut file| {
+            writeln!(file, "{cluster}")?;
+            file.sync_all()
+        });
+        let renamed = written.and_then(|()| fs::rename(&fresh, &path)).and_then(|()| File::open(&self.path)?.sync_all());
+        renamed.map_err(|cause| io_error(&path, cause))
+    }
+}
+
+/// Says which kind of trouble a failed call of the system is.
+pub(super) fn io_error(path: &Path, cause: std::io::Error) -> OpenError {
+    let path = path.to_owned();
+    match cause.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::NotWritable { path, cause },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            OpenError::DiskFull { path, cause: cause.to_string() }
+        }
+        _ => OpenError::Io { path, cause },
+    }
+}
