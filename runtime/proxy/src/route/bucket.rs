@@ -30,6 +30,10 @@ impl Rule {
         let path = path.and_then(|at| u32::try_from(at).ok()).unwrap_or(NO_PATH);
         Self { rank, path, record }
     }
+    /// Whether a rule of at most this rank cannot go before this one.
+    pub(crate) fn outranks(&self, ceiling: Rank) -> bool {
+        self.rank > ceiling
+    }
     /// The path rule through which the route is reached.
     pub(crate) fn path(&self) -> Option<&PathRule> {
         self.record.paths.get(self.path as usize)
@@ -53,16 +57,29 @@ impl Rule {
 /// Rules, the first to try first.
 type Rules = Vec<Rule>;
 
+/// Up to so many rules are compared one after the other: cheaper than finding them by a key, in time and in memory, and what
+/// most places hold.
+const FEW: usize = 8;
+
 /// See the module's head.
-#[derive(Clone, Default)]
-pub(crate) struct Bucket {
-    open: Rules,
-    /// Rare, so that it costs the common bucket one word.
-    keyed: Option<Box<Keyed>>,
+#[derive(Clone)]
+pub(crate) enum Bucket {
+    Few(Rules),
+    /// Was more than `FEW` once; it stays so until nothing is left.
+    Many(Box<Keyed>),
 }
 
+impl Default for Bucket {
+    fn default() -> Self {
+        Self::Few(Rules::new())
+    }
+}
+
+/// Rules by what they ask for.
 #[derive(Clone, Default)]
-struct Keyed {
+pub(crate) struct Keyed {
+    /// Those that name neither a header value nor a method.
+    open: Rules,
     by_method: RadixTree<Rules>,
     /// By header name, then by value in lower case.
     by_header: Vec<(HeaderName, RadixTree<Rules>)>,
@@ -71,54 +88,73 @@ struct Keyed {
 impl Bucket {
     /// Adds a rule.
     pub(crate) fn insert(&mut self, rule: &Rule) {
+        match self {
+            Self::Few(rules) if rules.len() < FEW => insert(rules, rule),
+            Self::Few(rules) => {
+                let mut keyed = Box::<Keyed>::default();
+                rules.iter().chain([rule]).for_each(|rule| keyed.insert(rule));
+                *self = Self::Many(keyed);
+            }
+            Self::Many(keyed) => keyed.insert(rule),
+        }
+    }
+    /// Takes a rule out; answers whether nothing is left.
+    pub(crate) fn remove(&mut self, rule: &Rule) -> bool {
+        match self {
+            Self::Few(rules) => remove(rules, rule),
+            Self::Many(keyed) => keyed.remove(rule),
+        }
+    }
+    /// Replaces `best` if a rule in here goes before it and matches.
+    pub(crate) fn improve<'a>(&'a self, best: &mut Option<&'a Rule>, request: &RouteRequest<'_>, work: &mut Work) {
+        match self {
+            Self::Few(rules) => improve(best, rules, request, work),
+            Self::Many(keyed) => keyed.improve(best, request, work),
+        }
+    }
+}
+
+impl Keyed {
+    fn insert(&mut self, rule: &Rule) {
         let record = &rule.record;
         if let Some(header) = keyed_header(record) {
-            let by_header = &mut self.keyed.get_or_insert_default().by_header;
-            let at = by_header.iter().position(|(name, _)| *name == header.name).unwrap_or_else(|| {
-                by_header.push((header.name.clone(), RadixTree::default()));
-                by_header.len() - 1
+            let at = self.by_header.iter().position(|(name, _)| *name == header.name).unwrap_or_else(|| {
+                self.by_header.push((header.name.clone(), RadixTree::default()));
+                self.by_header.len() - 1
             });
             for value in &header.exact {
-                insert(by_header[at].1.entry(value.as_bytes()), rule);
+                insert(self.by_header[at].1.entry(value.as_bytes()), rule);
             }
         } else if !record.methods.is_empty() {
-            let by_method = &mut self.keyed.get_or_insert_default().by_method;
             for method in &record.methods {
-                insert(by_method.entry(method.as_str().as_bytes()), rule);
+                insert(self.by_method.entry(method.as_str().as_bytes()), rule);
             }
         } else {
             insert(&mut self.open, rule);
         }
     }
-    /// Takes a rule out; answers whether nothing is left.
-    pub(crate) fn remove(&mut self, rule: &Rule) -> bool {
+    fn remove(&mut self, rule: &Rule) -> bool {
         let record = &rule.record;
-        match (keyed_header(record), self.keyed.as_deref_mut()) {
-            (Some(header), Some(keyed)) => {
-                for (_, tree) in keyed.by_header.iter_mut().filter(|(name, _)| *name == header.name) {
-                    header.exact.iter().for_each(|value| tree.prune(value.as_bytes(), |rules| remove(rules, rule)));
-                }
-                keyed.by_header.retain(|(_, tree)| !tree.is_empty());
+        if let Some(header) = keyed_header(record) {
+            for (_, tree) in self.by_header.iter_mut().filter(|(name, _)| *name == header.name) {
+                header.exact.iter().for_each(|value| tree.prune(value.as_bytes(), |rules| remove(rules, rule)));
             }
-            (None, Some(keyed)) if !record.methods.is_empty() => {
-                let by_method = &mut keyed.by_method;
-                record.methods.iter().for_each(|name| by_method.prune(name.as_str().as_bytes(), |rules| remove(rules, rule)));
+            self.by_header.retain(|(_, tree)| !tree.is_empty());
+        } else if !record.methods.is_empty() {
+            for method in &record.methods {
+                self.by_method.prune(method.as_str().as_bytes(), |rules| remove(rules, rule));
             }
-            _ => drop(remove(&mut self.open, rule)),
+        } else {
+            remove(&mut self.open, rule);
         }
-        if self.keyed.as_ref().is_some_and(|keyed| keyed.by_method.is_empty() && keyed.by_header.is_empty()) {
-            self.keyed = None;
-        }
-        self.open.is_empty() && self.keyed.is_none()
+        self.open.is_empty() && self.by_method.is_empty() && self.by_header.is_empty()
     }
-    /// Replaces `best` if a rule in here goes before it and matches.
-    pub(crate) fn improve<'a>(&'a self, best: &mut Option<&'a Rule>, request: &RouteRequest<'_>, work: &mut Work) {
+    fn improve<'a>(&'a self, best: &mut Option<&'a Rule>, request: &RouteRequest<'_>, work: &mut Work) {
         improve(best, &self.open, request, work);
-        let Some(keyed) = &self.keyed else { return };
-        if let Some(rules) = keyed.by_method.get(request.method.as_str().as_bytes()) {
+        if let Some(rules) = self.by_method.get(request.method.as_str().as_bytes()) {
             improve(best, rules, request, work);
         }
-        for (name, tree) in &keyed.by_header {
+        for (name, tree) in &self.by_header {
             for value in request.headers.get_all(name) {
                 if let Some(rules) = tree.get(&lower(value.as_bytes())) {
                     improve(best, rules, request, work);

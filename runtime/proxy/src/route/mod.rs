@@ -13,7 +13,7 @@ mod regex_rule;
 mod target;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::chain::Scheme;
 pub use host::{HostError, HostHeader, MAX_HOST_BYTES};
@@ -26,6 +26,7 @@ use bucket::{Bucket, Rule, Work};
 use host::{HostPattern, HostShape};
 use http::{HeaderMap, Method};
 use radix::RadixTree;
+use rank::Census;
 use record::PathRule;
 use std::sync::Arc;
 
@@ -48,9 +49,10 @@ pub struct RouteRequest<'a> {
 
 /// All routes, arranged so that neither a look-up nor a change depends on how many there are.
 #[derive(Clone, Default)]
-pub(crate) struct Router {
+pub struct Router {
     /// Routes without hosts.
     any_host: PathTree,
+    any_host_census: Census,
     /// Host patterns without a port.
     any_port: HostTable,
     /// Host patterns with a port, by port.
@@ -66,19 +68,22 @@ struct HostTable {
     /// By the reversed ending.
     ending: RadixTree<PathTree>,
     beginning: RadixTree<PathTree>,
+    /// Of the patterns with a wildcard.
+    wildcard_census: Census,
 }
 
-/// The route that a request gets.
-pub(crate) struct Hit<'a> {
+/// The route that a request gets, and through which of its paths.
+pub struct Hit<'a> {
     rule: &'a Rule,
 }
 
 impl<'a> Hit<'a> {
-    pub(crate) fn record(&self) -> &'a Arc<RouteRecord> {
+    /// The route.
+    pub fn record(&self) -> &'a Arc<RouteRecord> {
         &self.rule.record
     }
     /// How much of the path the route's path matched (none: the route has no paths), and what its regex caught.
-    pub(crate) fn matched(&self, path: &str) -> (Option<usize>, Vec<(String, String)>) {
+    pub fn matched(&self, path: &str) -> (Option<usize>, Vec<(String, String)>) {
         match self.rule.path() {
             None => (None, Vec::new()),
             Some(PathRule::Prefix(prefix)) => (Some(prefix.len()), Vec::new()),
@@ -93,7 +98,7 @@ impl<'a> Hit<'a> {
 impl Router {
     /// The route for a request: of all that match, the one with the highest rank. Allocates nothing for a plain path, unless
     /// a header that tells routes apart is sent in upper case.
-    pub(crate) fn find(&self, request: &RouteRequest<'_>) -> Option<Hit<'_>> {
+    pub fn find(&self, request: &RouteRequest<'_>) -> Option<Hit<'_>> {
         self.find_counting(request, &mut Work::default())
     }
     fn find_counting(&self, request: &RouteRequest<'_>, work: &mut Work) -> Option<Hit<'_>> {
@@ -107,11 +112,14 @@ impl Router {
             }
             self.any_port.improve(&mut best, request, work);
         }
-        improve(&mut best, &self.any_host, request, work);
+        if !best.is_some_and(|best: &Rule| best.outranks(self.any_host_census.ceiling())) {
+            improve(&mut best, &self.any_host, request, work);
+        }
         best.map(|rule| Hit { rule })
     }
     /// Adds a route. It must not be in here yet.
-    pub(crate) fn insert(&mut self, record: &Arc<RouteRecord>) {
+    pub fn insert(&mut self, record: &Arc<RouteRecord>) {
+        self.count(record, Census::add);
         for rule in rules(record) {
             if record.hosts.is_empty() {
                 self.any_host.entry(beginning(&rule)).insert(&rule);
@@ -123,7 +131,8 @@ impl Router {
         }
     }
     /// Takes out a route that is in here.
-    pub(crate) fn remove(&mut self, record: &Arc<RouteRecord>) {
+    pub fn remove(&mut self, record: &Arc<RouteRecord>) {
+        self.count(record, Census::subtract);
         for rule in rules(record) {
             let take_out = |paths: &mut PathTree| {
                 paths.prune(beginning(&rule), |bucket| bucket.remove(&rule));
@@ -137,6 +146,18 @@ impl Router {
             }
         }
         self.by_port.retain(|(_, table)| !table.is_empty());
+    }
+    /// Whether there is no route at all.
+    pub fn is_empty(&self) -> bool {
+        self.any_host.is_empty() && self.any_port.is_empty() && self.by_port.is_empty()
+    }
+    fn count(&mut self, record: &RouteRecord, change: fn(&mut Census, usize)) {
+        if record.hosts.is_empty() {
+            change(&mut self.any_host_census, record.attributes());
+        }
+        for host in record.hosts.iter().filter(|host| host.shape != HostShape::Exact) {
+            change(&mut self.table(host.port).wildcard_census, record.attributes());
+        }
     }
     fn table(&mut self, port: Option<u16>) -> &mut HostTable {
         let Some(port) = port else { return &mut self.any_port };
@@ -156,6 +177,9 @@ impl HostTable {
         let host = request.host.as_bytes();
         if let Some(paths) = self.exact.get(host) {
             improve(best, paths, request, work);
+        }
+        if best.is_some_and(|best| best.outranks(self.wildcard_census.ceiling())) {
+            return;
         }
         if !self.ending.is_empty() {
             // No name is longer than this buffer (`HostHeader::parse`); a longer one ends in no pattern.

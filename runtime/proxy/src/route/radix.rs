@@ -12,7 +12,7 @@ pub(crate) struct RadixTree<V> {
 }
 
 struct Node<V> {
-    /// The bytes between the parent and here. Empty only at the root.
+    /// The bytes between the parent and here, or before the root.
     label: Label,
     value: Option<V>,
     /// By the first byte of their labels, ascending.
@@ -86,7 +86,7 @@ impl<V> RadixTree<V> {
 impl<V: Clone + Default> RadixTree<V> {
     /// The value of the key, made if it is not there, to be changed.
     pub(crate) fn entry(&mut self, key: &[u8]) -> &mut V {
-        let mut slot = self.root.get_or_insert_with(|| Node::leaf(b""));
+        let mut slot = self.root.get_or_insert_with(|| Node::leaf(key));
         let mut rest = key;
         loop {
             let common = slot.label.common(rest);

@@ -52,9 +52,47 @@ impl Rank {
     }
 }
 
+/// How many routes have how many attributes: says how high a rank can be among them without looking at any.
+#[derive(Clone, Default)]
+pub(crate) struct Census([usize; ATTRIBUTES + 1]);
+
+/// Methods, hosts, headers, paths.
+const ATTRIBUTES: usize = 4;
+
+impl Census {
+    /// Counts a route in.
+    pub(crate) fn add(&mut self, attributes: usize) {
+        if let Some(count) = self.0.get_mut(attributes) {
+            *count += 1;
+        }
+    }
+    /// Counts a route out.
+    pub(crate) fn subtract(&mut self, attributes: usize) {
+        if let Some(count) = self.0.get_mut(attributes) {
+            *count = count.saturating_sub(1);
+        }
+    }
+    /// No route in here ranks higher, unless all of its hosts are without wildcard.
+    pub(crate) fn ceiling(&self) -> Rank {
+        let attributes = self.0.iter().rposition(|count| *count > 0).unwrap_or(0);
+        Rank::new(attributes, false, usize::MAX, PathRank::Regex(i64::MAX))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ceiling_is_at_or_above_every_route_without_plain_hosts_and_falls_when_they_go() {
+        let mut census = Census::default();
+        census.add(1);
+        census.add(2);
+        let highest = |attributes| Rank::new(attributes, false, 300, PathRank::Regex(i64::MAX));
+        assert!(highest(2) <= census.ceiling() && Rank::new(2, true, 0, PathRank::None) > census.ceiling());
+        census.subtract(2);
+        assert!(highest(1) <= census.ceiling() && Rank::new(2, false, 0, PathRank::None) > census.ceiling());
+    }
 
     #[test]
     fn each_criterion_outweighs_all_that_come_after_it() {

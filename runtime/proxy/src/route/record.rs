@@ -133,16 +133,20 @@ impl RouteRecord {
     pub fn id(&self) -> Id {
         self.facts.id
     }
+    /// How many attributes are set that decide.
+    pub(crate) fn attributes(&self) -> usize {
+        let set = [!self.methods.is_empty(), !self.hosts.is_empty(), !self.headers.is_empty(), !self.paths.is_empty()];
+        set.into_iter().filter(|set| *set).count()
+    }
     /// How this route ranks where it is matched through that path rule (none: it has no paths).
     pub(crate) fn rank(&self, rule: Option<&PathRule>) -> Rank {
-        let attributes = [!self.methods.is_empty(), !self.hosts.is_empty(), !self.headers.is_empty(), !self.paths.is_empty()];
         let plain_hosts = !self.hosts.is_empty() && self.hosts.iter().all(|host| host.shape == HostShape::Exact);
         let path = match rule {
             None => rank::PathRank::None,
             Some(PathRule::Prefix(prefix)) => rank::PathRank::Prefix(prefix.len()),
             Some(PathRule::Regex(_)) => rank::PathRank::Regex(self.regex_priority),
         };
-        Rank::new(attributes.into_iter().filter(|set| *set).count(), plain_hosts, self.headers.len(), path)
+        Rank::new(self.attributes(), plain_hosts, self.headers.len(), path)
     }
     /// Whether the method is one of its methods, if it has any.
     pub(crate) fn takes_method(&self, method: &Method) -> bool {

@@ -26,14 +26,15 @@ impl Hasher for IdHasher {
         }
     }
     fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(29) ^ word).wrapping_mul(SPREAD);
+        // Both halves of the product: the low bits of the upper half know all bits of the word.
+        let product = u128::from(self.0.rotate_left(29) ^ word) * u128::from(SPREAD);
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
     }
     fn write_usize(&mut self, length: usize) {
         self.0 ^= length as u64;
     }
     fn finish(&self) -> u64 {
-        // The map looks at the low bits first, and multiplication leaves those the worst mixed.
-        self.0 ^ (self.0 >> 32)
+        self.0
     }
 }
 
