@@ -55,7 +55,7 @@ impl Query {
             return;
         }
         self.remove(new);
-        let name = encode(new);
+        let name = encode(new.as_bytes());
         for argument in &mut self.arguments {
             if *argument.name() == *old.as_bytes() {
                 argument.text.replace_range(..argument.name_end, &name);
@@ -64,16 +64,16 @@ impl Query {
         }
     }
     /// Makes this the only argument of its name.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
         self.remove(name);
         self.add(name, value);
     }
     /// Adds an argument at the end.
-    pub fn add(&mut self, name: &str, value: &str) {
-        let mut text = encode(name);
+    pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let mut text = encode(name.as_bytes());
         let name_end = text.len();
         text.push('=');
-        text.push_str(&encode(value));
+        text.push_str(&encode(value.as_ref()));
         self.arguments.push(Argument { text, name_end });
     }
 }
@@ -117,10 +117,10 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 /// Keeps what RFC 3986 leaves unreserved.
-fn encode(text: &str) -> String {
+fn encode(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    let mut encoded = String::with_capacity(bytes.len());
+    for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {

@@ -1,0 +1,86 @@
+//! One change of a header or of a query argument.
+
+use crate::template::Template;
+use plugin_sdk::query::Query;
+use plugin_sdk::{Exchange, Request, Result};
+use std::borrow::Cow;
+
+/// A value that is ready to be written.
+pub type Rendered<'a> = Cow<'a, [u8]>;
+
+/// What is done. The order is that of the steps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Remove,
+    Rename,
+    Replace,
+    Add,
+    Append,
+}
+
+impl Verb {
+    /// The configuration's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Remove => "remove",
+            Verb::Rename => "rename",
+            Verb::Replace => "replace",
+            Verb::Add => "add",
+            Verb::Append => "append",
+        }
+    }
+}
+
+/// What is done to what.
+pub struct Step {
+    pub verb: Verb,
+    pub name: String,
+    /// Of `Rename`, else empty.
+    pub new_name: String,
+    /// Of `Replace`, `Add` and `Append`, else empty.
+    pub value: Template,
+}
+
+/// The values of the steps, in their order.
+pub fn rendered<'a>(steps: &'a [Step], exchange: &Exchange) -> Vec<Rendered<'a>> {
+    steps.iter().map(|step| step.value.render(exchange)).collect()
+}
+
+impl Step {
+    pub fn change_header(&self, value: &[u8], request: &mut Request) -> Result<()> {
+        let name = self.name.as_str();
+        match self.verb {
+            Verb::Remove => request.remove_header(name),
+            Verb::Rename => {
+                let values = request.header_values(name);
+                if !values.is_empty() && !name.eq_ignore_ascii_case(&self.new_name) {
+                    request.remove_header(name);
+                    request.remove_header(&self.new_name);
+                    for value in values {
+                        request.add_header(&self.new_name, value)?;
+                    }
+                }
+            }
+            // The gateway keeps Host apart from the headers, so it is not there to be found; it is always sent.
+            Verb::Replace if name.eq_ignore_ascii_case("host") || request.header(name).is_some() => {
+                request.set_header(name, value)?;
+            }
+            Verb::Add if request.header(name).is_none() => request.set_header(name, value)?,
+            Verb::Replace | Verb::Add => {}
+            Verb::Append => request.add_header(name, value)?,
+        }
+        Ok(())
+    }
+
+    pub fn change_query(&self, value: &[u8], query: &mut Query) {
+        let name = self.name.as_str();
+        match self.verb {
+            Verb::Remove => query.remove(name),
+            Verb::Rename => query.rename(name, &self.new_name),
+            Verb::Replace if query.has(name) => query.set(name, value),
+            Verb::Add if !query.has(name) => query.add(name, value),
+            Verb::Replace | Verb::Add => {}
+            Verb::Append => query.add(name, value),
+        }
+    }
+}

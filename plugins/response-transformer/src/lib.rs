@@ -1,0 +1,177 @@
+//! Changes headers of responses: removes, renames, replaces, adds, appends, in this order. Field names and rules are Kong's; its
+//! changes of JSON bodies are not built, and refused.
+
+use plugin_sdk::{Exchange, Findings, Flow, Plugin, Response, Result, check_header_name, check_header_value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize, JsonSchema)]
+struct ResponseTransformer {
+    /// What is removed.
+    #[serde(default)]
+    remove: Names,
+    /// What gets another name, as `old:new`.
+    #[serde(default)]
+    rename: Names,
+    /// What is replaced if it is there, as `name:value`.
+    #[serde(default)]
+    replace: Values,
+    /// What is added if it is not there, as `name:value`.
+    #[serde(default)]
+    add: Values,
+    /// What is added even if it is there, as `name:value`.
+    #[serde(default)]
+    append: Values,
+
+    #[serde(skip)]
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema, Default)]
+#[serde(default)]
+struct Names {
+    /// Fields of a JSON body. Not built: only an empty list is accepted.
+    json: Vec<String>,
+    /// Headers.
+    headers: Vec<String>,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema, Default)]
+#[serde(default)]
+struct Values {
+    /// Fields of a JSON body. Not built: only an empty list is accepted.
+    json: Vec<String>,
+    /// Types of those fields. Not built: only an empty list is accepted.
+    json_types: Vec<JsonType>,
+    /// Headers.
+    headers: Vec<String>,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum JsonType {
+    Boolean,
+    Number,
+    String,
+}
+
+/// One change of the head, in the order in which they happen.
+enum Step {
+    Remove(String),
+    Rename(String, String),
+    Replace(String, String),
+    Add(String, String),
+    Append(String, String),
+}
+
+impl Plugin for ResponseTransformer {
+    const PRIORITY: i64 = 800;
+
+    fn check(&mut self, findings: &mut Findings) {
+        for (index, name) in self.remove.headers.iter().enumerate() {
+            let field = format!("remove.headers[{index}]");
+            if is_header(name, &field, findings) {
+                self.steps.push(Step::Remove(name.clone()));
+            }
+        }
+        for (index, entry) in self.rename.headers.iter().enumerate() {
+            let field = format!("rename.headers[{index}]");
+            let Some((old, new)) = pair(entry, "old:new", &field, findings) else { continue };
+            if is_header(old, &field, findings) && is_header(new, &field, findings) {
+                self.steps.push(Step::Rename(old.to_owned(), new.to_owned()));
+            }
+        }
+        let lists: [(&str, &Values, fn(String, String) -> Step); 3] =
+            [("replace", &self.replace, Step::Replace), ("add", &self.add, Step::Add), ("append", &self.append, Step::Append)];
+        for (verb, values, step) in lists {
+            for (index, entry) in values.headers.iter().enumerate() {
+                let field = format!("{verb}.headers[{index}]");
+                let Some((name, value)) = pair(entry, "name:value", &field, findings) else { continue };
+                if let Err(fault) = check_header_value(value.as_bytes()) {
+                    findings.add(&field, fault.as_str());
+                }
+                if is_header(name, &field, findings) {
+                    self.steps.push(step(name.to_owned(), value.to_owned()));
+                }
+            }
+        }
+        self.refuse_json(findings);
+    }
+
+    fn on_response(&self, exchange: &mut Exchange) -> Result<Flow> {
+        for step in &self.steps {
+            step.apply(&mut exchange.response)?;
+        }
+        Ok(Flow::Proceed)
+    }
+}
+
+impl ResponseTransformer {
+    fn refuse_json(&self, findings: &mut Findings) {
+        for (verb, names) in [("remove", &self.remove), ("rename", &self.rename)] {
+            if !names.json.is_empty() {
+                findings.add(format!("{verb}.json"), "changing bodies is not built yet; leave this list empty");
+            }
+        }
+        for (verb, values) in [("replace", &self.replace), ("add", &self.add), ("append", &self.append)] {
+            if !values.json.is_empty() {
+                findings.add(format!("{verb}.json"), "changing bodies is not built yet; leave this list empty");
+            }
+            if !values.json_types.is_empty() {
+                findings.add(format!("{verb}.json_types"), "changing bodies is not built yet; leave this list empty");
+            }
+        }
+    }
+}
+
+impl Step {
+    fn apply(&self, response: &mut Response) -> Result<()> {
+        match self {
+            Step::Remove(name) => response.remove_header(name),
+            Step::Rename(old, new) => {
+                let values = response.header_values(old);
+                if !values.is_empty() && !old.eq_ignore_ascii_case(new) {
+                    response.remove_header(old);
+                    response.remove_header(new);
+                    for value in values {
+                        response.add_header(new, value)?;
+                    }
+                }
+            }
+            Step::Replace(name, value) => {
+                if response.header(name).is_some() {
+                    response.set_header(name, value)?;
+                }
+            }
+            Step::Add(name, value) => {
+                if response.header(name).is_none() {
+                    response.set_header(name, value)?;
+                }
+            }
+            Step::Append(name, value) => response.add_header(name, value)?,
+        }
+        Ok(())
+    }
+}
+
+fn is_header(name: &str, field: &str, findings: &mut Findings) -> bool {
+    let fault = check_header_name(name).err();
+    if let Some(fault) = fault {
+        findings.add(field, format!("{name:?}: {}", fault.as_str()));
+    }
+    fault.is_none()
+}
+
+/// The two halves of an entry; both must be there.
+fn pair<'a>(entry: &'a str, form: &str, field: &str, findings: &mut Findings) -> Option<(&'a str, &'a str)> {
+    let halves = entry.split_once(':').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    if halves.is_none() {
+        findings.add(field, format!("must have the form {form}"));
+    }
+    halves
+}
+
+plugin_sdk::export!(ResponseTransformer: on_response);
+
+#[cfg(test)]
+mod tests;
