@@ -98,8 +98,8 @@ pub struct Place<'a> {
     pub origin: SocketAddr,
     /// Folder of the unpacked peers.
     pub peers: &'a Path,
-    /// The gateway's program, if it was built.
-    pub weir: Option<&'a Path>,
+    /// The gateway's program.
+    pub weir: &'a Path,
     /// The repository, for the filter that is built for Envoy.
     pub repository: &'a Path,
     /// Who runs where.
@@ -167,16 +167,16 @@ fn chain(arm: Arm, work: &Work) -> Option<&Work> {
 }
 
 fn program<'a>(place: &Place<'a>) -> Result<&'a Path> {
-    let missing = || BenchError::Missing("no gateway program: give --weir PATH (`cargo xtask bench` builds it)".to_owned());
-    place.weir.filter(|path| path.exists()).ok_or_else(missing)
+    let missing = || BenchError::Missing(format!("there is no {}; `cargo xtask bench` builds it", place.weir.display()));
+    if place.weir.exists() { Ok(place.weir) } else { Err(missing()) }
 }
 
 /// One line for each program that was compared, with its version.
-pub fn versions(arms: &[Arm], peers_folder: &Path, weir: Option<&Path>) -> Vec<String> {
+pub fn versions(arms: &[Arm], peers_folder: &Path, weir: &Path) -> Vec<String> {
     let mut lines = vec![];
     let mut say = |said: Result<String>| lines.extend(said.ok());
     if arms.contains(&Arm::Weir) || arms.contains(&Arm::WeirChain) {
-        say(weir.map_or(Ok(String::new()), |path| crate::process::output_of(std::process::Command::new(path).arg("version"))));
+        say(crate::process::output_of(std::process::Command::new(weir).arg("version")));
     }
     if arms.iter().any(|arm| matches!(arm, Arm::Nginx | Arm::NginxLua)) {
         say(peers::nginx(peers_folder).and_then(|nginx| nginx.version("-v")));
