@@ -64,6 +64,9 @@ enum Step {
     Append(String, String),
 }
 
+/// A step from a name and a value.
+type MakeStep = fn(String, String) -> Step;
+
 impl Plugin for ResponseTransformer {
     const PRIORITY: i64 = 800;
 
@@ -81,7 +84,7 @@ impl Plugin for ResponseTransformer {
                 self.steps.push(Step::Rename(old.to_owned(), new.to_owned()));
             }
         }
-        let lists: [(&str, &Values, fn(String, String) -> Step); 3] =
+        let lists: [(&str, &Values, MakeStep); 3] =
             [("replace", &self.replace, Step::Replace), ("add", &self.add, Step::Add), ("append", &self.append, Step::Append)];
         for (verb, values, step) in lists {
             for (index, entry) in values.headers.iter().enumerate() {
