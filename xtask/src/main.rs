@@ -1,2 +1,48 @@
-//! Being built.
-fn main() {}
+//! `cargo xtask TASK`: one word per task, and nothing needed but cargo.
+
+mod bench;
+mod cargo;
+mod check;
+mod new_plugin;
+mod plugins;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// A task that did not succeed; the reason is told, unless the tool that failed has told it already.
+pub type Outcome = Result<(), String>;
+
+const USAGE: &str = "cargo xtask TASK
+
+  check            formatting, lints, tidiness, links, licences
+  test [ROOM]      everything, or one room: model, store, plugin-host, proxy, admin, weir, sdk, tests
+  plugins          build the stock plugins and the tests' guests into the target folder's plugins/
+  run [--check]    a gateway with a sample upstream and the README's tour; --check walks the tour itself
+  new-plugin NAME  a plugin under plugins/ that passes its test
+  bench [ARGS]     the benchmark; see docs/benchmarks.md
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["check"] => check::check(),
+        ["test"] => test::everything(),
+        ["test", room] => test::room(room),
+        ["plugins"] => plugins::build(),
+        ["run"] => run::run(),
+        ["run", "--check"] => run::check(),
+        ["new-plugin", name] => new_plugin::new_plugin(name),
+        ["bench", rest @ ..] => bench::bench(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The command line: which words there are and what each takes. What they do is elsewhere.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// An API gateway whose request and response policies are WebAssembly components.
+#[derive(Parser, Debug)]
+#[command(name = "weir", version, propagate_version = false, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which node is meant. Every command takes both.
+#[derive(Args, Clone, Debug)]
+pub struct Which {
+    /// The settings file [default: /etc/weir/weir.toml, if it is there]
+    #[arg(short = 'c', long = "conf", value_name = "FILE")]
+    pub conf: Option<PathBuf>,
+    /// The folder of the node, instead of the file's `prefix`
+    #[arg(short = 'p', long = "prefix", value_name = "FOLDER")]
+    pub prefix: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a node in the foreground until it is stopped
+    Start(Which),
+    /// Stop the node at once; exchanges in flight are cut
+    Stop(Ending),
+    /// Stop the node when the exchanges in flight have ended
+    Quit(Ending),
+    /// Make the node read its settings and its plugins_dir again
+    Reload(Which),
+    /// Quit the node if it runs, then run it here in the foreground
+    Restart(Which),
+    /// Tell what is wrong with the settings, all of it
+    Check(Which),
+    /// Tell whether the node runs and is ready to serve
+    Health(Which),
+    /// Show the node's figures
+    Status(Which),
+    /// Prepare the store for this version
+    Migrations(Migrations),
+    /// Print the version
+    Version(Which),
+    /// Compile one component from standard input to standard output; what a node runs for each of its plugins
+    #[command(hide = true)]
+    Compile,
+}
+
+/// A command that ends the node.
+#[derive(Args, Debug)]
+pub struct Ending {
+    /// Which node.
+    #[command(flatten)]
+    pub which: Which,
+    /// Seconds to wait for the end before saying that it did not come [default: what the node itself takes at most, and a little more]
+    #[arg(short = 't', long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// `weir migrations …`.
+#[derive(Args, Debug)]
+pub struct Migrations {
+    /// Which node.
+    #[command(flatten)]
+    pub which: Which,
+    /// bootstrap, up, finish, list, status or reset
+    #[arg(value_name = "STEP", default_value = "status")]
+    pub step: String,
+}

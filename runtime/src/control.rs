@@ -1,0 +1,176 @@
+//! The commands that speak to a node that runs: by its prefix's files, signals and its status address.
+//!
+//! Knows nothing of what a node does with a signal.
+
+use crate::exit::Exit;
+use crate::prefix::{Address, Prefix, Running};
+use crate::settings::Settings;
+use rustix::process::{Signal, kill_process};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A node that stops at once cuts its exchanges and closes its store: seconds at most.
+const STOP_WAIT: Duration = Duration::from_secs(15);
+/// What a node that drains may take on top of its drain time-out.
+const DRAIN_SLACK: Duration = Duration::from_secs(15);
+/// A status address that takes longer to answer is not healthy.
+const STATUS_WAIT: Duration = Duration::from_secs(5);
+/// Figures of a thousand plugins stay below.
+const STATUS_BYTES_MOST: u64 = 16 << 20;
+
+/// `weir stop` and `weir quit`.
+pub fn end(settings: &Settings, signal: Signal, timeout: Option<u64>) -> Exit {
+    let Some(running) = running(settings) else { return Exit::Failed };
+    let bound = match signal {
+        Signal::QUIT => settings.drain_timeout + DRAIN_SLACK,
+        _ => STOP_WAIT,
+    };
+    finish(running, signal, timeout.map_or(bound, Duration::from_secs))
+}
+
+fn finish(running: Running, signal: Signal, wait: Duration) -> Exit {
+    let pid = running.pid;
+    if let Err(error) = kill_process(pid, signal) {
+        eprintln!("weir: process {pid} cannot be signalled: {error}");
+        return Exit::Failed;
+    }
+    if running.wait_for_end(wait) {
+        println!("Weir has stopped (process {pid})");
+        return Exit::Success;
+    }
+    eprintln!("weir: process {pid} has not ended within {} s; it goes on ending", wait.as_secs());
+    Exit::Failed
+}
+
+/// The first half of `weir restart`: no node is a fine state to start from.
+pub fn end_if_running(settings: &Settings) -> Exit {
+    match Prefix::new(&settings.prefix).running() {
+        Ok(None) => Exit::Success,
+        Ok(Some(running)) => finish(running, Signal::QUIT, settings.drain_timeout + DRAIN_SLACK),
+        Err(error) => {
+            eprintln!("weir: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// `weir reload`: the node judges the settings itself and logs what it took; they are checked here too, to be told at once.
+pub fn reload(settings: &Settings) -> Exit {
+    let Some(running) = running(settings) else { return Exit::Failed };
+    let pid = running.pid;
+    match kill_process(pid, Signal::HUP) {
+        Ok(()) => {
+            println!(
+                "process {pid} reads its settings and its plugins_dir again; its log and `weir status` tell what came of it"
+            );
+            Exit::Success
+        }
+        Err(error) => {
+            eprintln!("weir: process {pid} cannot be signalled: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// `weir health`: 0 if the node runs and is ready.
+pub fn health(settings: &Settings) -> Exit {
+    let Some(running) = running(settings) else { return Exit::Failed };
+    println!("process {}: running", running.pid);
+    let Some(address) = status_address(settings) else {
+        println!("status_listen is off: whether it is ready cannot be asked");
+        return Exit::Success;
+    };
+    match get(address, "/status/ready") {
+        Ok((200, _)) => {
+            println!("ready");
+            Exit::Success
+        }
+        Ok((status, body)) => {
+            println!("not ready (status {status}): {body}");
+            Exit::Failed
+        }
+        Err(error) => {
+            println!("not ready: {address} does not answer: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// `weir status`: the node's figures as JSON.
+pub fn status(settings: &Settings) -> Exit {
+    if running(settings).is_none() {
+        return Exit::Failed;
+    }
+    let Some(address) = status_address(settings) else {
+        eprintln!("weir: status_listen is off (or the node has not opened it yet)");
+        return Exit::Failed;
+    };
+    match get(address, "/status") {
+        Ok((200, body)) => {
+            println!("{body}");
+            Exit::Success
+        }
+        Ok((status, body)) => {
+            eprintln!("weir: {address} answered {status}: {body}");
+            Exit::Failed
+        }
+        Err(error) => {
+            eprintln!("weir: {address} does not answer: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// `weir migrations`: the embedded store has none to run, and says so rather than pretending.
+pub fn migrations(settings: &Settings, step: &str) -> Exit {
+    if !["bootstrap", "up", "finish", "list", "status", "reset"].contains(&step) {
+        eprintln!("weir: `{step}` is not a step; there are bootstrap, up, finish, list, status, reset");
+        return Exit::BadConfiguration;
+    }
+    let store = Prefix::new(&settings.prefix).store();
+    if step == "reset" {
+        eprintln!(
+            "weir: the embedded store is a folder: stop the node and move {} away to begin with an empty configuration",
+            store.display()
+        );
+        return Exit::Failed;
+    }
+    println!(
+        "database = embedded: nothing to migrate. The store in {} is made at the first start and carries its own format.",
+        store.display()
+    );
+    Exit::Success
+}
+
+fn running(settings: &Settings) -> Option<Running> {
+    match Prefix::new(&settings.prefix).running() {
+        Ok(Some(running)) => return Some(running),
+        Ok(None) => eprintln!("weir: no node runs in {}", settings.prefix.display()),
+        Err(error) => eprintln!("weir: {error}"),
+    }
+    None
+}
+
+/// Where the node that runs says its status is; a node that listens on all addresses is asked on loopback.
+fn status_address(settings: &Settings) -> Option<SocketAddr> {
+    let Address { mut address, .. } = *Prefix::new(&settings.prefix).listeners().ok()?.status.first()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) });
+    }
+    Some(address)
+}
+
+/// One plain GET: status and body. HTTP/1.0 with `close`, so that the body ends where the connection does.
+fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, STATUS_WAIT)?;
+    stream.set_read_timeout(Some(STATUS_WAIT))?;
+    stream.set_write_timeout(Some(STATUS_WAIT))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(STATUS_BYTES_MOST).read_to_string(&mut answer)?;
+    let malformed = || std::io::Error::other("the answer is not HTTP");
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(malformed)?;
+    Ok((status, body.trim_end().to_owned()))
+}

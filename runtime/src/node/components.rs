@@ -1,0 +1,260 @@
+//! Which components this node runs: the stock ones, those of `plugins_dir`, and the active ones of the store.
+//!
+//! Knows where components come from and which one goes before which; not what is in them. Everything here blocks (it compiles),
+//! so it runs at start and on the thread that follows the store, never on a worker.
+
+use crate::node::NodeError;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use weir_model::entity::{Component, ComponentSettings};
+use weir_model::{Digest, Id, Kind, Op, Selection, View};
+use weir_plugin_host::limits::COMPONENT_BYTES;
+use weir_plugin_host::{Host, Origin};
+use weir_store::Store;
+
+/// What a stock plugin may import: they are built with this binary and trusted as it is.
+const STOCK_GRANTS: [&str; 2] = ["counters", "credentials"];
+
+/// What is installed under one name because the store says so.
+#[derive(Clone, Debug, PartialEq)]
+struct Stored {
+    id: Id,
+    digest: Digest,
+    settings: ComponentSettings,
+}
+
+/// One file of `plugins_dir`.
+#[derive(Debug)]
+struct Local {
+    file: PathBuf,
+    bytes: Vec<u8>,
+    beside: Beside,
+}
+
+/// What a file `name.toml` beside `name.wasm` may say: the operator's decisions, which the component cannot make for itself.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Beside {
+    /// Capabilities: `credentials`, `counters`.
+    grants: Vec<String>,
+    isolation: Option<weir_model::entity::Isolation>,
+    on_failure: Option<weir_model::entity::OnFailure>,
+    cpu_budget_ms: Option<u64>,
+    memory_budget_bytes: Option<u64>,
+    host_calls_budget: Option<u64>,
+    host_bytes_budget: Option<u64>,
+}
+
+/// The node's components.
+pub struct Components {
+    host: Arc<Host>,
+    store: Arc<dyn Store>,
+    runtime: tokio::runtime::Handle,
+    stored: BTreeMap<String, Stored>,
+    /// Of `plugins_dir`: plugin name and file.
+    local: BTreeMap<String, PathBuf>,
+    /// Files of `plugins_dir` that were refused, and why.
+    refused: BTreeMap<String, String>,
+}
+
+impl Components {
+    /// Nothing is installed yet.
+    pub fn new(host: Arc<Host>, store: Arc<dyn Store>, runtime: tokio::runtime::Handle) -> Self {
+        Self { host, store, runtime, stored: BTreeMap::new(), local: BTreeMap::new(), refused: BTreeMap::new() }
+    }
+
+    /// Files of `plugins_dir` that could not be installed, and why.
+    pub fn refused(&self) -> &BTreeMap<String, String> {
+        &self.refused
+    }
+
+    /// Makes every file of `plugins_dir` ready, again if it was there before. A refused file is told and stops nothing else:
+    /// what was installed under its name before stays. Answers the names of what was installed.
+    pub fn install_directory(&mut self, folder: &Path) -> Vec<String> {
+        self.refused.clear();
+        let found = match wasm_files(folder) {
+            Ok(found) => found,
+            Err(error) => {
+                self.refuse(folder, &format!("the folder cannot be read: {error}"));
+                return Vec::new();
+            }
+        };
+        let mut local = BTreeMap::new();
+        for file in found {
+            match read_local(&file).and_then(|found| self.install_local(&found)) {
+                Ok(Some(name)) => match local.insert(name.clone(), file.clone()) {
+                    Some(first) => self.refuse(&file, &format!("{} is called `{name}` too; keep one of them", first.display())),
+                    None => tracing::info!(plugin = name, file = %file.display(), "plugin of plugins_dir is ready"),
+                },
+                Ok(None) => {}
+                Err(reason) => self.refuse(&file, &reason),
+            }
+        }
+        for (name, file) in &self.local {
+            // Not uninstalled: entries may use it, and a snapshot that lacks it could not be built.
+            if !local.contains_key(name)
+                && !self.stored.contains_key(name)
+                && !self.refused.contains_key(&file.display().to_string())
+            {
+                tracing::warn!(plugin = name, "its file has left plugins_dir; the plugin is there until the node restarts");
+            }
+        }
+        self.local = local;
+        self.local.keys().cloned().collect()
+    }
+
+    fn refuse(&mut self, file: &Path, reason: &str) {
+        tracing::error!(file = %file.display(), reason, "plugins_dir: not installed");
+        self.refused.insert(file.display().to_string(), reason.to_owned());
+    }
+
+    fn install_local(&self, found: &Local) -> Result<Option<String>, String> {
+        let manifest = weir_model::PluginCatalog::inspect(&*self.host, &found.bytes, &found.beside.grants);
+        let name = manifest.map_err(|refusal| refusal.to_string())?.name;
+        if self.stored.contains_key(&name) {
+            // The store is the same for every node and goes before a folder that only this one has.
+            tracing::warn!(plugin = name, file = %found.file.display(), "plugins_dir: the store has a component of that name, which serves");
+            return Ok(None);
+        }
+        let installed = self.host.install(&found.bytes, Origin::Directory, &found.beside.grants, found.beside.settings());
+        installed.map(|_| Some(name)).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Makes the stock plugins ready. They are part of the binary: one that is refused is a fault of the build.
+    pub fn install_stock(&mut self) -> Result<(), NodeError> {
+        let grants = STOCK_GRANTS.map(str::to_owned);
+        for (name, bytes) in crate::stock::components() {
+            let installed = self.host.install(bytes, Origin::Stock, &grants, ComponentSettings::default());
+            installed.map_err(|refusal| NodeError::Component {
+                name: (*name).to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                reason: refusal.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes every active component of a view ready.
+    pub fn install_all(&mut self, view: &dyn View) -> Result<(), NodeError> {
+        let mut components = Vec::new();
+        view.each(Kind::Component, &Selection::All, &mut |entity| components.push(entity))?;
+        for entity in components {
+            let component: Component = entity.parse().map_err(|error| unreadable(entity.id, &error))?;
+            if component.active {
+                self.install(&component)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first half of a change: what a snapshot with these ops needs is made ready.
+    pub fn prepare(&mut self, ops: &[Op]) -> Result<(), NodeError> {
+        for op in ops {
+            if let Op::Put(entity) = op
+                && entity.kind == Kind::Component
+            {
+                let component: Component = entity.parse().map_err(|error| unreadable(entity.id, &error))?;
+                if component.active {
+                    self.install(&component)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The second half, after the snapshot without them serves: what is no longer active goes.
+    pub fn retire(&mut self, view: &dyn View) {
+        let gone: Vec<String> =
+            self.stored.iter().filter(|(_, stored)| !is_active(view, stored.id)).map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.host.uninstall(&name);
+            self.stored.remove(&name);
+            tracing::info!(plugin = name, "component has left the store");
+            // One of that name in plugins_dir stood behind it.
+            if let Some(file) = self.local.get(&name).cloned()
+                && let Err(reason) = read_local(&file).and_then(|found| self.install_local(&found))
+            {
+                self.refuse(&file, &reason);
+            }
+        }
+    }
+
+    fn install(&mut self, component: &Component) -> Result<(), NodeError> {
+        let new = Stored { id: component.id, digest: component.digest, settings: component.settings.clone() };
+        match self.stored.get(&component.name) {
+            Some(old) if *old == new => return Ok(()),
+            Some(old) if old.id == new.id && old.digest == new.digest => {
+                self.host.set_settings(&component.name, new.settings.clone());
+            }
+            _ => self.install_bytes(component)?,
+        }
+        self.stored.insert(component.name.clone(), new);
+        Ok(())
+    }
+
+    fn install_bytes(&self, component: &Component) -> Result<(), NodeError> {
+        let refused =
+            |reason: String| NodeError::Component { name: component.name.clone(), version: component.version.clone(), reason };
+        let bytes = self.runtime.block_on(self.store.blob(component.digest)).map_err(|error| refused(error.to_string()))?;
+        let bytes = bytes.ok_or_else(|| refused(format!("its bytes ({}) are not in the store", component.digest)))?;
+        let installed = self.host.install(&bytes, Origin::Uploaded, &component.grants, component.settings.clone());
+        installed.map_err(|refusal| refused(refusal.to_string()))?;
+        tracing::info!(plugin = component.name, version = component.version, "component is ready");
+        Ok(())
+    }
+}
+
+fn is_active(view: &dyn View, id: Id) -> bool {
+    let active = |entity: weir_model::Entity| entity.body.get("active").and_then(serde_json::Value::as_bool);
+    // A store that cannot be read is no reason to take a plugin away.
+    view.get(Kind::Component, id).map_or(true, |entity| entity.and_then(active).unwrap_or(false))
+}
+
+fn unreadable(id: Id, error: &serde_json::Error) -> NodeError {
+    NodeError::Component { name: id.to_string(), version: String::new(), reason: format!("its entity cannot be read: {error}") }
+}
+
+fn wasm_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        // Anything else that looks like a plugin is refused by name rather than passed over: `.cwasm` above all.
+        if path.extension().is_some_and(|ending| ["wasm", "cwasm", "wat"].iter().any(|known| ending == *known)) {
+            files.push(path);
+        }
+    }
+    // The same order on every start.
+    files.sort();
+    Ok(files)
+}
+
+fn read_local(file: &Path) -> Result<Local, String> {
+    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
+    // Before it is read: a file that landed there by mistake may be of any size.
+    if size > COMPONENT_BYTES as u64 {
+        return Err(format!("it has {size} bytes, {COMPONENT_BYTES} is the most"));
+    }
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let settings = file.with_extension("toml");
+    let beside = match std::fs::read_to_string(&settings) {
+        Ok(text) => toml::from_str(&text).map_err(|error| format!("{}: {error}", settings.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Beside::default(),
+        Err(error) => return Err(format!("{}: {error}", settings.display())),
+    };
+    Ok(Local { file: file.to_path_buf(), bytes, beside })
+}
+
+impl Beside {
+    fn settings(&self) -> ComponentSettings {
+        let usual = ComponentSettings::default();
+        ComponentSettings {
+            isolation: self.isolation.unwrap_or(usual.isolation),
+            on_failure: self.on_failure.unwrap_or(usual.on_failure),
+            cpu_budget_ms: self.cpu_budget_ms.unwrap_or(usual.cpu_budget_ms),
+            memory_budget_bytes: self.memory_budget_bytes.unwrap_or(usual.memory_budget_bytes),
+            host_calls_budget: self.host_calls_budget.unwrap_or(usual.host_calls_budget),
+            host_bytes_budget: self.host_bytes_budget.unwrap_or(usual.host_bytes_budget),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Plugins that misbehave, inside the real gateway: each fails alone, its neighbours are served, the log and `/status` name it.
+
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use weir_tests::guests::component;
+use weir_tests::{Client, Gateway, Upstream};
+
+/// A guest, and what becomes of a request that makes it misbehave: its status, and the kind of the kill, if there is one.
+const MISBEHAVING: &[(&str, u16, Option<&str>)] = &[
+    ("endless-loop", 500, Some("cpu_budget")),
+    ("trap", 500, Some("trap")),
+    ("panic-with-message", 500, Some("trap")),
+    ("memory-hoard", 500, Some("memory_budget")),
+    ("host-call-flood", 500, Some("host_calls")),
+    ("sleeping", 500, Some("wait")),
+    ("header-flood", 200, None),
+    ("log-flood", 200, None),
+    ("printing", 200, None),
+];
+
+fn figures(gateway: &Gateway, plugin: &str) -> Value {
+    let status = Client::of(gateway.status_address()).get("/status").send().expect(200).json();
+    let of = |figures: &&Value| figures["name"] == plugin;
+    status["plugins"].as_array().unwrap().iter().find(of).cloned().unwrap_or_else(|| panic!("no {plugin} in {status:#}"))
+}
+
+#[test]
+fn a_misbehaving_plugin_fails_only_its_own_exchange() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    admin.upload(component("neighbour"), "").expect(201);
+    admin.route_to("good", upstream.address()).plugin_on("good", "neighbour", json!({}));
+    for (guest, status, kind) in MISBEHAVING {
+        admin.upload(component(guest), "").expect(201);
+        admin.route_to(guest, upstream.address()).plugin_on(guest, guest, json!({ "only_when_asked": true }));
+        let path = format!("/{guest}");
+        let polite = gateway.client().get(&path).send();
+        assert_eq!(polite.status, 200, "{guest}, not asked to misbehave: {}", polite.text());
+        let reply = gateway.client().get(&path).header("misbehave", "now").send();
+        assert_eq!(reply.status, *status, "{guest}: {}", reply.text());
+        if *status != 200 {
+            assert!(reply.json()["request_id"].as_str().is_some_and(|id| id.len() == 32), "{guest}: {}", reply.text());
+        }
+        gateway.client().get("/good").send().expect(200);
+        // The same plugin serves the next exchange: what was ended was the call.
+        assert_eq!(gateway.client().get(&path).send().status, 200, "{guest} afterwards");
+        let figures = figures(&gateway, guest);
+        if let Some(kind) = kind {
+            assert_eq!(figures["kills"][kind], 1, "{guest}: {figures:#}");
+            assert_eq!(figures["last_failure"]["route"], *guest, "{figures:#}");
+            let log = gateway.log();
+            let named = log.lines().any(|line| line.contains(&format!("\"plugin\":\"{guest}\"")) && line.contains(kind));
+            assert!(named, "the log names {guest} and {kind}:\n{log}");
+        }
+    }
+    assert!(
+        gateway.log().contains("plugin author's message") || gateway.log().contains("panicked"),
+        "a panic's message is logged"
+    );
+}
+
+#[test]
+fn a_configuration_that_traps_at_first_use_fails_its_route_only() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    admin.upload(component("accepts-then-traps"), "").expect(201);
+    admin.route_to("zero", upstream.address()).plugin_on("zero", "accepts-then-traps", json!({ "divisor": 0 }));
+    admin.route_to("four", upstream.address()).plugin_on("four", "accepts-then-traps", json!({ "divisor": 4 }));
+    for _ in 0..3 {
+        gateway.client().get("/zero").send().expect(500);
+        let reply = gateway.client().get("/four").send().expect(200);
+        assert_eq!(reply.json()["headers"]["x-quotient"], "25");
+    }
+}
+
+#[test]
+fn a_plugin_that_opens_a_socket_reaches_nobody() {
+    let upstream = Upstream::start();
+    let bait = Upstream::start();
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    let reply = admin.upload(component("opening-a-socket"), "");
+    if reply.status == 201 {
+        let config = json!({ "address": bait.address().to_string() });
+        admin.route_to("socket", upstream.address()).plugin_on("socket", "opening-a-socket", config);
+        gateway.client().get("/socket").send();
+    } else {
+        assert_eq!(reply.status, 400, "{}", reply.text());
+    }
+    assert_eq!(bait.served(), 0);
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_and_told_why() {
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    let precompiled = [b"\x7fELF".as_slice(), &[0; 64]].concat();
+    let stock = component("key-auth");
+    for (what, bytes, part) in [
+        ("core-module", component("core-module"), "component"),
+        ("wrong-interface-version", component("wrong-interface-version"), "0.2.0"),
+        ("not-wasm", component("not-wasm"), "wasm"),
+        ("precompiled", precompiled, "wasm"),
+        ("a stock plugin's name", stock, "stock"),
+        ("nothing", Vec::new(), "empty"),
+    ] {
+        let reply = admin.upload(bytes, "counters,credentials");
+        assert_eq!(reply.status, 400, "{what}: {}", reply.text());
+        assert!(reply.text().contains(part), "{what}: {}", reply.text());
+    }
+    assert_eq!(admin.get("/components")["data"], json!([]));
+}
+
+#[test]
+fn a_configuration_that_takes_too_long_to_look_at_is_refused() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    admin.upload(component("slow-configure"), "").expect(201);
+    admin.route_to("slow", upstream.address());
+    let config = json!({ "name": "slow-configure", "config": { "rounds": 1_000_000_000_000_u64 } });
+    let reply = admin.ask("POST", "/routes/slow/plugins", &config);
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    admin.plugin_on("slow", "slow-configure", json!({ "rounds": 1 }));
+    gateway.client().get("/slow").send().expect(200);
+}
+
+#[test]
+fn a_hundred_loops_a_second_leave_the_neighbours_alone() {
+    const SECONDS: u64 = 5;
+    let upstream = Upstream::start();
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    admin.upload(component("endless-loop"), "").expect(201);
+    admin.route_to("good", upstream.address());
+    admin.route_to("loops", upstream.address()).plugin_on("loops", "endless-loop", json!({}));
+    let over = AtomicBool::new(false);
+    let (mut waits, looped) = std::thread::scope(|scope| {
+        let loops = scope.spawn(|| {
+            let client = gateway.client();
+            let begin = Instant::now();
+            let mut sent = 0_u32;
+            while begin.elapsed() < Duration::from_secs(SECONDS) {
+                let due = begin + Duration::from_millis(10) * sent;
+                std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
+                assert!(client.get("/loops").send().status >= 500);
+                sent += 1;
+            }
+            over.store(true, Ordering::SeqCst);
+            sent
+        });
+        let mut connection = gateway.client().connect();
+        let mut waits = Vec::new();
+        while !over.load(Ordering::SeqCst) {
+            let begin = Instant::now();
+            let reply = gateway.client().get("/good").send_on(&mut connection).unwrap();
+            assert_eq!(reply.status, 200);
+            waits.push(begin.elapsed());
+        }
+        (waits, loops.join().unwrap())
+    });
+    waits.sort();
+    let p99 = waits[waits.len() * 99 / 100];
+    println!("{looped} loops in {SECONDS} s; {} neighbours, p99 {p99:?}, longest {:?}", waits.len(), waits[waits.len() - 1]);
+    // The aim is 50 ms on a machine of its own; this one may be compiling meanwhile.
+    assert!(p99 < Duration::from_millis(500), "p99 {p99:?}");
+    assert_eq!(figures(&gateway, "endless-loop")["last_failure"]["route"], "loops");
+}
+
+#[test]
+fn plugins_dir_is_read_at_start_and_again_on_reload() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("core-module.wasm"), component("core-module")).unwrap();
+    let gateway = Gateway::builder().with("plugins_dir", &format!("{:?}", folder.path())).start();
+    let trouble = || Client::of(gateway.status_address()).get("/status").send().json()["trouble"]["plugins_dir"].clone();
+    assert!(trouble().to_string().contains("core-module.wasm"), "{}", trouble());
+    let admin = gateway.admin();
+    admin.route_to("good", upstream.address());
+    let unknown = admin.ask("POST", "/routes/good/plugins", &json!({ "name": "neighbour" }));
+    assert_eq!(unknown.status, 400, "{}", unknown.text());
+    std::fs::remove_file(folder.path().join("core-module.wasm")).unwrap();
+    std::fs::write(folder.path().join("neighbour.wasm"), component("neighbour")).unwrap();
+    gateway.signal("HUP");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while admin.ask("POST", "/routes/good/plugins", &json!({ "name": "neighbour" })).status != 201 {
+        assert!(Instant::now() < deadline, "{}", gateway.log());
+    }
+    assert_eq!(trouble(), json!({}));
+    gateway.client().get("/good").send().expect(200);
+    // And it is there when the node comes back, before the entry that needs it.
+    let gateway = gateway.restarted_by("TERM");
+    gateway.client().get("/good").send().expect(200);
+}

@@ -1,0 +1,43 @@
+//! `cargo xtask test`: brings what the tests need, builds it, runs them. Nothing but rustup is expected to be there.
+
+use crate::Outcome;
+use crate::cargo::{cargo, root, tool};
+use crate::plugins;
+
+/// The crate of each room.
+const ROOMS: &[(&str, &str)] = &[
+    ("model", "weir-model"),
+    ("store", "weir-store"),
+    ("plugin-host", "weir-plugin-host"),
+    ("proxy", "weir-proxy"),
+    ("admin", "weir-admin"),
+    ("weir", "weir"),
+    ("sdk", "plugin-sdk"),
+    ("tests", "weir-tests"),
+    ("bench", "weir-bench"),
+    ("xtask", "xtask"),
+];
+
+/// Everything: plugins and rooms natively, and the gateway as a whole.
+pub fn everything() -> Outcome {
+    eprintln!("xtask: the first build takes about ten minutes on two cores: the gateway holds a compiler for plugins");
+    plugins::build()?;
+    // All of the workspace in one command: every crate is built once, with one set of features, and the gateway's binary,
+    // which the end-to-end tests start, is built before the first test runs.
+    tool(cargo().args(["test", "--workspace"]))
+}
+
+/// One room. For the end-to-end tests the gateway is built first.
+pub fn room(name: &str) -> Outcome {
+    let Some((_, package)) = ROOMS.iter().find(|(room, _)| *room == name) else {
+        let names: Vec<_> = ROOMS.iter().map(|(room, _)| *room).collect();
+        return Err(format!("xtask: `{name}` is not a room; there are {}", names.join(", ")));
+    };
+    if ["plugin-host", "tests"].contains(&name) {
+        plugins::build()?;
+    }
+    if name == "tests" {
+        tool(cargo().args(["build", "-p", "weir"]))?;
+    }
+    tool(cargo().args(["test", "-p", package]).current_dir(root()))
+}
