@@ -1,6 +1,7 @@
 //! Judges a component's bytes: everything that can be known before it serves. Every refusal says why, and what to do.
 
 use crate::compile::Code;
+use crate::exchange::Kill;
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::limits::{Budget, COMPONENT_BYTES};
@@ -123,9 +124,9 @@ fn describe(host: &Host, linked: &Linked) -> Result<Manifest, ComponentRefusal> 
     });
     let budget = Budget::scratch(&ComponentSettings::default());
     let answer = Instance::start(linked, &unnamed, budget).and_then(|mut instance| instance.describe());
-    let json = answer.map_err(|death| {
-        let kind = death.kill.name();
-        refused(&format!("it was killed when it was asked to describe itself ({kind}): {}", death.message))
+    let json = answer.map_err(|death| match death.kill {
+        Kill::Host => refused(&death.message),
+        kill => refused(&format!("it was killed when it was asked to describe itself ({}): {}", kill.name(), death.message)),
     })?;
     Manifest::read(&json).map_err(|reason| refused(&reason))
 }

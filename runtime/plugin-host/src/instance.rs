@@ -65,11 +65,13 @@ impl Instance {
         store.set_hostcall_fuel(CROSSING_BYTES);
         let instance = guarded(|| linked.pre.instantiate(&mut store))?;
         let instance = instance.map_err(|error| death(&store, &error))?;
-        let missing = |error: wasmtime::Error| Death { kill: Kill::Host, message: format!("{error:#}") };
-        let plugin = linked.plugin.load(&mut store, &instance).map_err(missing)?;
-        let request = linked.request.as_ref().map(|phase| phase.load(&mut store, &instance)).transpose().map_err(missing)?;
-        let response = linked.response.as_ref().map(|phase| phase.load(&mut store, &instance)).transpose().map_err(missing)?;
-        let log = linked.log.as_ref().map(|phase| phase.load(&mut store, &instance)).transpose().map_err(missing)?;
+        let plugin = linked.plugin.load(&mut store, &instance).map_err(|error| mistyped("plugin", &error))?;
+        let request = linked.request.as_ref().map(|phase| phase.load(&mut store, &instance)).transpose();
+        let response = linked.response.as_ref().map(|phase| phase.load(&mut store, &instance)).transpose();
+        let log = linked.log.as_ref().map(|phase| phase.load(&mut store, &instance)).transpose();
+        let request = request.map_err(|error| mistyped("request-phase", &error))?;
+        let response = response.map_err(|error| mistyped("response-phase", &error))?;
+        let log = log.map_err(|error| mistyped("log-phase", &error))?;
         origin.stats.instances.fetch_add(1, Ordering::Relaxed);
         Ok(Self { store, plugin, request, response, log, calls: 0, configurations: 0 })
     }
@@ -188,6 +190,11 @@ fn death(store: &Store<State>, error: &wasmtime::Error) -> Death {
     let names: Vec<&str> = frames.iter().filter_map(|frame| frame.func_name()).take(4).collect();
     let place = if names.is_empty() { String::new() } else { format!(", in {}", names.join(" < ")) };
     Death { kill, message: format!("{cause}{place}") }
+}
+
+/// An export has another type than the interface says. Found when the component is inspected, so never while it serves.
+fn mistyped(interface: &str, error: &wasmtime::Error) -> Death {
+    Death { kill: Kill::Host, message: format!("its export `{interface}` does not have the type of the interface: {error:#}") }
 }
 
 /// Judges a plugin's reply.

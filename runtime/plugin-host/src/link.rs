@@ -37,7 +37,7 @@ impl Linked {
         let needs_grants = imports(&pool.engine, component, &mut linker)?;
         let phases = phases(&pool.engine, component)?;
         let pre = linker.instantiate_pre(component).map_err(|error| format!("its imports do not fit: {error:#}"))?;
-        let wrong = |error: wasmtime::Error| format!("an export does not have the type of the interface: {error:#}");
+        let wrong = |error: wasmtime::Error| format!("an export of the interface is missing: {error:#}");
         let has = |phase| phases.contains(&phase);
         Ok(Self {
             plugin: exports::plugin::GuestIndices::new(&pre).map_err(wrong)?,

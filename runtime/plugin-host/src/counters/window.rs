@@ -23,6 +23,7 @@ pub enum Period {
 
 impl Period {
     /// All of them, shortest first.
+    #[cfg(test)]
     pub const ALL: [Period; 6] = [Period::Second, Period::Minute, Period::Hour, Period::Day, Period::Month, Period::Year];
 
     /// The window that second `now` of the Unix clock lies in: first second, and first second after it.

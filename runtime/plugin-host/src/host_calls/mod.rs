@@ -16,3 +16,6 @@ pub(crate) mod wasi;
 
 /// `types` has no functions.
 impl crate::bindings::weir::plugin::types::Host for crate::state::State {}
+
+#[cfg(test)]
+mod tests;
