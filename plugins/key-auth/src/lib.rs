@@ -50,17 +50,17 @@ fn yes() -> bool {
 /// Why a request is not let in; the words are the client's.
 #[derive(Clone, Copy)]
 enum Refusal {
-    NoKey,
-    DuplicateKey,
-    UnknownKey,
+    Missing,
+    Duplicate,
+    Unknown,
 }
 
 impl Refusal {
     fn message(self) -> &'static str {
         match self {
-            Refusal::NoKey => "No API key found in request",
-            Refusal::DuplicateKey => "Duplicate API key found",
-            Refusal::UnknownKey => "Unauthorized",
+            Refusal::Missing => "No API key found in request",
+            Refusal::Duplicate => "Duplicate API key found",
+            Refusal::Unknown => "Unauthorized",
         }
     }
 }
@@ -116,12 +116,12 @@ impl KeyAuth {
 
     fn authenticate(&self, exchange: &mut Exchange) -> Result<std::result::Result<(), Refusal>> {
         let key = match self.key(exchange)? {
-            Ok(key) if key.is_empty() => return Ok(Err(Refusal::NoKey)),
+            Ok(key) if key.is_empty() => return Ok(Err(Refusal::Missing)),
             Ok(key) => key,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let known = exchange.credentials.find(KIND, key).is_some_and(|credential| exchange.credentials.authenticate(&credential));
-        Ok(if known { Ok(()) } else { Err(Refusal::UnknownKey) })
+        Ok(if known { Ok(()) } else { Err(Refusal::Unknown) })
     }
 
     /// The key that the client sent, which is taken out of the request if that is asked for.
@@ -145,7 +145,7 @@ impl KeyAuth {
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
-        Ok(Err(Refusal::NoKey))
+        Ok(Err(Refusal::Missing))
     }
 }
 
@@ -153,7 +153,7 @@ fn in_header(exchange: &Exchange, name: &str) -> std::result::Result<Option<Vec<
     let Some(value) = exchange.request.header(name).map(|value| value.into_bytes()) else { return Ok(None) };
     // Only a value with a comma can be two that were joined; then it is worth a second question.
     if value.contains(&b',') && exchange.request.header_values(name).len() > 1 {
-        return Err(Refusal::DuplicateKey);
+        return Err(Refusal::Duplicate);
     }
     Ok(Some(value))
 }
@@ -162,7 +162,7 @@ fn in_query(query: &Query, name: &str) -> std::result::Result<Option<Vec<u8>>, R
     let mut values = query.values(name);
     let first = values.next();
     if values.next().is_some() {
-        return Err(Refusal::DuplicateKey);
+        return Err(Refusal::Duplicate);
     }
     Ok(first.map(|value| value.into_owned()))
 }
