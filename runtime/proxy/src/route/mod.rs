@@ -6,6 +6,7 @@
 
 mod bucket;
 mod host;
+mod method;
 mod radix;
 mod rank;
 mod record;

@@ -3,6 +3,7 @@
 //! Pure. What cannot be served is refused here, with the reason; nothing is skipped.
 
 use super::host::{HostError, HostPattern, HostShape};
+use super::method::MethodSet;
 use super::rank::{self, Rank};
 use super::regex_rule::{PathRegex, RegexFault, header_regex};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
@@ -38,7 +39,7 @@ pub struct RouteRecord {
     pub https_only: Option<StatusCode>,
     pub(crate) created_at: u64,
     pub(crate) regex_priority: i64,
-    pub(crate) methods: Box<[Method]>,
+    pub(crate) methods: MethodSet,
     pub(crate) hosts: Box<[HostPattern]>,
     pub(crate) paths: Box<[PathRule]>,
     pub(crate) headers: Box<[HeaderRule]>,
@@ -100,8 +101,8 @@ pub enum RouteFault {
 impl RouteRecord {
     /// From the entity.
     pub fn new(route: &Route) -> Result<Self, RouteFault> {
-        let methods =
-            each(&route.methods, |name| Method::from_bytes(name.as_bytes()).map_err(|_| RouteFault::Method(name.to_owned())))?;
+        let method = |name: &String| Method::from_bytes(name.as_bytes()).map_err(|_| RouteFault::Method(name.clone()));
+        let methods = route.methods.iter().flatten().map(method).collect::<Result<MethodSet, _>>()?;
         let hosts =
             each(&route.hosts, |host| HostPattern::parse(host).map_err(|error| RouteFault::Host(host.to_owned(), error)))?;
         let paths = each(&route.paths, PathRule::parse)?;

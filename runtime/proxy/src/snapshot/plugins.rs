@@ -56,7 +56,7 @@ type Group<E> = Vec<Slot<E>>;
 
 /// All enabled entries. Cheap to clone.
 pub(crate) struct PluginTable<E> {
-    entries: IdMap<Placed<E>>,
+    entries: imbl::OrdMap<Id, Placed<E>>,
     places: imbl::HashMap<Place, Arc<Group<E>>>,
 }
 
@@ -68,7 +68,7 @@ impl<E> Clone for PluginTable<E> {
 
 impl<E> Default for PluginTable<E> {
     fn default() -> Self {
-        Self { entries: IdMap::default(), places: imbl::HashMap::default() }
+        Self { entries: imbl::OrdMap::default(), places: imbl::HashMap::default() }
     }
 }
 
