@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_model::Id;
 
-/// Memory for pages of the file. Holds the credentials of about half a million consumers, and the upper levels of the
-/// tree for ten million, so that a look-up reads the disk once at most.
-const CACHE_BYTES: usize = 256 << 20;
+/// Memory for pages while the whole file is read once, where keeping them gains nothing.
+const ONCE_CACHE_BYTES: usize = 16 << 20;
 
 /// An open file.
 pub(super) struct Opened {
@@ -46,7 +45,7 @@ pub(super) fn create(path: &Path, cluster: Id, hashes: &Hashes) -> Result<(), Op
     let failed = |error: ReplicaError| open_error(path, error);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh);
     let file = file.map_err(|cause| io_error(&fresh, cause))?;
-    let database = build(file, Arc::default(), false).map_err(|error| database_error(path, error))?;
+    let database = build(file, Arc::default(), ONCE_CACHE_BYTES, false).map_err(|error| database_error(path, error))?;
     write_genesis(&database, cluster, hashes).map_err(failed)?;
     drop(database);
     let parent = path.parent().unwrap_or(Path::new("."));
@@ -65,11 +64,11 @@ fn write_genesis(database: &Database, cluster: Id, hashes: &Hashes) -> Result<()
 }
 
 /// Opens the file and checks that it is whose it should be and that its end is sound.
-pub(super) fn open(path: &Path, cluster: Id, hashes: &Hashes) -> Result<Opened, OpenError> {
+pub(super) fn open(path: &Path, cluster: Id, hashes: &Hashes, cache_bytes: usize) -> Result<Opened, OpenError> {
     let health = Arc::new(Health::default());
     let file = open_private(path)?;
     let opened = guarded(|| {
-        let database = build(file, health.clone(), false).map_err(|error| database_error(path, error))?;
+        let database = build(file, health.clone(), cache_bytes, false).map_err(|error| database_error(path, error))?;
         let meta = check(path, &database, cluster, hashes)?;
         Ok(Opened { database, health, meta, path: path.to_owned() })
     });
@@ -80,7 +79,7 @@ pub(super) fn open(path: &Path, cluster: Id, hashes: &Hashes) -> Result<Opened, 
 pub(super) fn verify(path: &Path, cluster: Id, hashes: &Hashes) -> Result<Verified, OpenError> {
     let file = open_private(path)?;
     let verified = guarded(|| {
-        let database = build(file, Arc::default(), true).map_err(|error| database_error(path, error))?;
+        let database = build(file, Arc::default(), ONCE_CACHE_BYTES, true).map_err(|error| database_error(path, error))?;
         check(path, &database, cluster, hashes)?;
         let whole = || {
             let read = database.begin_read()?;
@@ -106,9 +105,9 @@ fn open_private(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn build(file: File, health: Arc<Health>, whole_check: bool) -> Result<Database, DatabaseError> {
+fn build(file: File, health: Arc<Health>, cache_bytes: usize, whole_check: bool) -> Result<Database, DatabaseError> {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(whole_check);
+    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(whole_check);
     builder.create_with_backend(Watched::new(file, health)?)
 }
 

@@ -19,8 +19,17 @@ const CURRENT: &str = "current";
 /// A folder that this process has claimed.
 pub(super) struct Folder {
     path: PathBuf,
-    // The lock goes when the file is closed, with the process at the latest.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started holds the same open file until it has
+        // replaced itself. A process that dies without coming here gives the lock back all the same.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, path = %self.path.display(), "the store's folder could not be unlocked");
+        }
+    }
 }
 
 impl Folder {
@@ -49,7 +58,7 @@ impl Folder {
             // A full disk: the next process is then told "another process".
             tracing::warn!(%error, path = %lock_path.display(), "the process id could not be noted");
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// The file of this folder and the cluster that it must belong to; a new one on the first start.

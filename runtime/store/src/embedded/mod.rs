@@ -79,7 +79,7 @@ impl Embedded {
         let hashes = Hashes::new(options.cluster_key);
         let folder = folder::Folder::claim(path)?;
         let (cluster, file) = folder.find_or_create(&hashes)?;
-        let opened = file::open(&file, cluster, &hashes)?;
+        let opened = file::open(&file, cluster, &hashes, tuning.cache_bytes)?;
         let (moves, receiver) = watch::channel(opened.meta.tip.revision);
         let shared = Arc::new(Shared {
             newest: Mutex::new(None),

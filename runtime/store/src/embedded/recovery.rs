@@ -115,7 +115,7 @@ pub(super) fn reopen(writer: &mut Writer) {
     let cluster = writer.meta.cluster;
     // The old one must be gone first, with its lock.
     writer.file = None;
-    let opened = match file::open(&writer.path, cluster, &writer.hashes) {
+    let opened = match file::open(&writer.path, cluster, &writer.hashes, writer.tuning.cache_bytes) {
         Ok(opened) if opened.meta.tip.revision < writer.meta.tip.revision => Err(format!(
             "{} went back from revision {} to {}; restore it from a backup",
             writer.path.display(),

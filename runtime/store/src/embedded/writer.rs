@@ -51,6 +51,9 @@ pub(super) struct Tuning {
     /// How often, with a commit that is made anyway, blobs that nothing uses are looked for. They wait for a day, so
     /// an hour more does not matter.
     pub(super) collection_period: Duration,
+    /// Memory for pages of the file. Holds the credentials of about half a million consumers, and the upper levels of
+    /// the tree for ten million, so that a look-up reads the disk once at most.
+    pub(super) cache_bytes: usize,
 }
 
 impl Default for Tuning {
@@ -62,6 +65,7 @@ impl Default for Tuning {
             keep_bytes: 1 << 30,
             disk_reserve: 8 * MAX_TRANSACTION_BYTES as u64,
             collection_period: Duration::from_secs(60 * 60),
+            cache_bytes: 256 << 20,
         }
     }
 }

@@ -40,9 +40,16 @@ fn a_failed_sync_leaves_no_lie_and_stops_writing() {
     let (folder, store) = fresh();
     wait(store.write(put(vec![service(1, "a")]))).unwrap();
     let view = store.view().unwrap();
-    health(&store).faults.sync.store(true, Ordering::SeqCst);
-    let error = wait(store.write(put(vec![service(2, "b")]))).unwrap_err();
-    assert!(matches!(error, WriteError::Unavailable { .. } | WriteError::Unknown { .. }), "{error}");
+    // A sync while the file grows, before the commit has begun, is no danger, and writes go on after it; so at times
+    // the next one is the first in a commit.
+    for round in 0.. {
+        health(&store).faults.sync.store(true, Ordering::SeqCst);
+        let error = wait(store.write(put(vec![service(2, "b")]))).unwrap_err();
+        if error.to_string().contains("restart weir") {
+            break;
+        }
+        assert!(round < 5 && matches!(error, WriteError::Unavailable { .. }), "{error}");
+    }
     // Even though the disk would take it now.
     let error = wait(store.write(put(vec![service(3, "c")]))).unwrap_err();
     assert!(matches!(error, WriteError::Unavailable { .. }), "{error}");
@@ -65,7 +72,7 @@ fn a_failed_read_is_an_error_and_heals() {
     wait(store.write(put((0..50).map(large).collect()))).unwrap();
     drop(store);
     // Nothing is cached, so that reads meet the file.
-    let store = Embedded::open(folder.path(), EmbeddedOptions::default()).unwrap();
+    let store = tuned(folder.path(), Tuning { cache_bytes: 0, ..Tuning::default() });
     let view = store.view().unwrap();
     health(&store).faults.read.store(true, Ordering::SeqCst);
     let id = crate::conformance::id(30);
