@@ -67,14 +67,14 @@ pub(crate) struct Parent {
 /// Reads a path. A trailing slash makes no difference.
 pub(crate) fn endpoint(path: &str) -> Option<Endpoint> {
     let path = path.strip_prefix('/')?;
+    if path.is_empty() {
+        return Some(Endpoint::Root);
+    }
     let path = path.strip_suffix('/').unwrap_or(path);
     let decode = |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
     let segments: Option<Vec<String>> = path.split('/').map(decode).collect();
     let segments = segments?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if path.is_empty() {
-        return Some(Endpoint::Root);
-    }
     if segments.iter().any(|segment| segment.is_empty()) {
         return None;
     }

@@ -1,0 +1,12 @@
+//! The Admin API over real HTTP, on a real embedded store, with a catalog of plugins that the tests control.
+
+mod bodies;
+mod clients;
+mod components;
+mod door;
+mod entities;
+mod information;
+mod lists;
+mod outage;
+mod plugins;
+mod support;
