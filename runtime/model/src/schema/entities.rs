@@ -31,6 +31,10 @@ pub(super) fn of(kind: Kind) -> &'static Schema {
 const TIMEOUT_MAX: f64 = 2_147_483_646.0;
 /// Kong's largest number of retries.
 const RETRIES_MAX: f64 = 32_767.0;
+/// Seconds of the Unix clock; up to here every number is exact in every client.
+const TIME_MAX: f64 = 9_007_199_254_740_991.0;
+/// The router has 32 bits for it.
+const PRIORITY_MAX: f64 = 2_147_483_647.0;
 /// A hundred years in seconds: a ttl beyond it is a mistake.
 const TTL_MAX: f64 = 3_153_600_000.0;
 
@@ -116,10 +120,10 @@ fn id() -> Field {
     field("id", text().auto(Auto::Id).about("Primary key: any UUID; made when absent."))
 }
 fn created_at() -> Field {
-    field("created_at", integer().auto(Auto::CreatedAt).about("Seconds of the Unix clock."))
+    field("created_at", between(0.0, TIME_MAX).auto(Auto::CreatedAt).about("Seconds of the Unix clock."))
 }
 fn updated_at() -> Field {
-    field("updated_at", integer().auto(Auto::UpdatedAt).about("Seconds of the Unix clock; set by the server."))
+    field("updated_at", between(0.0, TIME_MAX).auto(Auto::UpdatedAt).about("Seconds of the Unix clock; set by the server."))
 }
 fn tags() -> Field {
     field("tags", set(ruled(Some(rules::tag))).about("Free labels to list by."))
@@ -188,7 +192,10 @@ fn routes() -> Schema {
         field("sources", set(Spec::new(Shape::Any)).served(json!([])).about("Only for protocols that are not served.")),
         field("destinations", set(Spec::new(Shape::Any)).served(json!([])).about("Only for protocols that are not served.")),
         field("https_redirect_status_code", integer().default(json!(426)).one_of(json!([426, 301, 302, 307, 308]))),
-        field("regex_priority", integer().default(json!(0)).about("Among regex paths, higher goes first.")),
+        field(
+            "regex_priority",
+            between(-PRIORITY_MAX, PRIORITY_MAX).default(json!(0)).about("Among regex paths, higher goes first."),
+        ),
         field("strip_path", boolean().default(json!(true)).about("Cut the matched prefix from the upstream path.")),
         field("path_handling", text().default(json!("v0")).one_of(json!(["v0", "v1"]))),
         field("preserve_host", boolean().default(json!(false)).about("Send the client's Host upstream.")),

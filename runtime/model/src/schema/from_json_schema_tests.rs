@@ -146,3 +146,97 @@ fn a_recursive_schema_ends() {
     let wide = json!({"type": "object", "properties": properties, "$defs": {"A": {"type": "object", "properties": properties}}});
     assert!(record(&wide).expect_err("too many").to_string().contains("more than 2000 fields"));
 }
+
+/// Written by schemars itself, inlined as the SDK asks it to.
+mod derived {
+    use super::*;
+    use schemars::JsonSchema;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[derive(serde::Deserialize, serde::Serialize, JsonSchema, Default)]
+    #[serde(rename_all = "snake_case")]
+    enum By {
+        #[default]
+        Consumer,
+        /// The address.
+        Ip,
+    }
+    #[derive(serde::Deserialize, serde::Serialize, JsonSchema, Default)]
+    #[serde(rename_all = "snake_case")]
+    enum Plain {
+        #[default]
+        One,
+        Two,
+    }
+    #[derive(serde::Deserialize, serde::Serialize, JsonSchema, Default)]
+    #[serde(default, deny_unknown_fields)]
+    struct Inner {
+        host: Option<String>,
+        /// A port.
+        port: u16,
+    }
+    #[derive(serde::Deserialize, serde::Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        must: String,
+        maybe: Option<f64>,
+        #[schemars(range(min = 1))]
+        count: Option<u32>,
+        #[serde(default)]
+        by: By,
+        plain: Option<Plain>,
+        documented: Option<By>,
+        #[serde(default)]
+        list: Vec<String>,
+        some_list: Option<Vec<i32>>,
+        #[serde(default)]
+        set: BTreeSet<String>,
+        #[serde(default)]
+        map: BTreeMap<String, String>,
+        #[serde(default)]
+        inner: Inner,
+        other: Option<Inner>,
+        #[serde(default)]
+        #[schemars(length(min = 1, max = 3), regex(pattern = "^[a-z]*$"))]
+        short: String,
+        wide: u64,
+        small: i8,
+        any: Option<Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        skipped: Option<bool>,
+    }
+
+    #[test]
+    fn what_schemars_writes_is_understood() {
+        for inline in [true, false] {
+            let settings =
+                schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = inline);
+            let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
+            // Its own length rule does not fit this default; the reader says so.
+            let findings = record(&schema).expect_err("a default that breaks its rule");
+            assert_eq!(findings.to_string(), "short: the default does not fit the schema (short: length must be at least 1)");
+            schema["properties"]["short"]["default"] = json!("a");
+            assert_eq!(
+                process(schema.clone(), json!({"must": "x", "wide": 5, "small": -3, "documented": "ip", "plain": "two"})),
+                Ok(json!({
+                    "must": "x", "maybe": null, "count": null, "by": "consumer", "plain": "two", "documented": "ip", "list": [],
+                    "some_list": null, "set": [], "map": {}, "inner": {"host": null, "port": 0}, "other": null, "short": "a",
+                    "wide": 5, "small": -3, "any": null, "skipped": null
+                })),
+                "{schema}"
+            );
+            let wrong = json!({"must": 1, "wide": -1, "small": 200, "documented": "x", "count": 0, "other": {"port": 1, "x": 2}});
+            let message = process(schema, wrong).expect_err("wrong");
+            for part in [
+                "must: expected a string",
+                "wide: value must be at least 0",
+                "small: value should be between -128 and 127",
+                "documented: expected one of: consumer, ip",
+                "count: value should be between 1 and 4294967295",
+                "other.x: unknown field",
+            ] {
+                assert!(message.contains(part), "{part} in {message}");
+            }
+        }
+    }
+}

@@ -7,6 +7,8 @@ mod coerce;
 mod entities;
 pub mod from_json_schema;
 mod process;
+#[cfg(test)]
+mod properties;
 mod render;
 mod rules;
 mod shorthand;

@@ -44,9 +44,19 @@ impl Schema {
         self.expand_shorthands(&mut input, &mut findings);
         self.refuse_changed(existing, &input, false, &mut findings);
         let ttl_given = self.gives_ttl(&input);
+        // A ttl that stays is kept from another `created_at` on than a client's: it is not judged again.
+        let kept = self.ttl().filter(|_| ttl_given.is_none()).and_then(|field| Some((field, existing.body.get(field)?)));
+        let kept = kept.filter(|(field, _)| !input.contains_key(*field));
         let mut merged = existing.body.clone();
         merge(&self.record, &mut merged, input);
-        self.finish(merged, ttl_given, autos, findings)
+        if let Some((field, _)) = kept {
+            merged.remove(field);
+        }
+        let mut entity = self.finish(merged, ttl_given, autos, findings)?;
+        if let Some((field, value)) = kept {
+            entity.body.insert(field.to_owned(), value.clone());
+        }
+        Ok(entity)
     }
 
     fn expand_shorthands(&self, input: &mut Map<String, Value>, findings: &mut Findings) {
@@ -75,9 +85,12 @@ impl Schema {
         }
     }
 
+    fn ttl(&self) -> Option<&str> {
+        self.record.fields.iter().find(|field| field.spec.auto == Some(Auto::Ttl)).map(|field| field.name.as_ref())
+    }
+
     fn gives_ttl(&self, input: &Map<String, Value>) -> Option<&str> {
-        let ttl = self.record.fields.iter().find(|field| field.spec.auto == Some(Auto::Ttl))?;
-        is_set(input.get(ttl.name.as_ref())).then_some(ttl.name.as_ref())
+        self.ttl().filter(|field| is_set(input.get(*field)))
     }
 
     fn finish(
@@ -90,21 +103,16 @@ impl Schema {
         let mut engine = Engine { autos: Some(autos), path: Vec::new(), findings };
         let mut body = engine.record(&self.record, input);
         let id = body.get("id").and_then(Value::as_str).and_then(Id::parse);
-        match (engine.findings.is_empty(), id) {
-            (true, Some(id)) => {
-                // One spelling of an id: lower case.
-                body.insert("id".to_owned(), Value::from(id.to_string()));
-                if let Some(ttl) = ttl {
-                    start_ttl(&mut body, ttl, autos.now);
-                }
-                Ok(Entity { kind: self.kind, id, body })
-            }
-            (true, None) => {
-                engine.findings.add(["id"], "expected a valid UUID");
-                Err(engine.findings)
-            }
-            (false, _) => Err(engine.findings),
+        if id.is_none() && !engine.findings.0.iter().any(|finding| finding.path == ["id"]) {
+            engine.findings.add(["id"], "expected a valid UUID");
         }
+        let Some(id) = id.filter(|_| engine.findings.is_empty()) else { return Err(engine.findings) };
+        // One spelling of an id: lower case.
+        body.insert("id".to_owned(), Value::from(id.to_string()));
+        if let Some(ttl) = ttl {
+            start_ttl(&mut body, ttl, autos.now);
+        }
+        Ok(Entity { kind: self.kind, id, body })
     }
 }
 
@@ -122,6 +130,8 @@ fn start_ttl(body: &mut Map<String, Value>, field: &str, now: u64) {
     let seconds = |name: &str| body.get(name).and_then(Value::as_u64);
     if let (Some(ttl), Some(created)) = (seconds(field), seconds("created_at")) {
         let elapsed = now.saturating_sub(created);
+        // Made in the future, by another clock: the ttl still counts from now.
+        body.insert("created_at".to_owned(), Value::from(created.min(now)));
         body.insert(field.to_owned(), Value::from(elapsed.saturating_add(ttl)));
     }
 }
