@@ -4,7 +4,7 @@
 
 use crate::exit::Exit;
 use crate::prefix::{Address, Prefix, Running};
-use crate::settings::Settings;
+use crate::settings::Whereabouts;
 use rustix::process::{Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -20,10 +20,10 @@ const STATUS_WAIT: Duration = Duration::from_secs(5);
 const STATUS_BYTES_MOST: u64 = 16 << 20;
 
 /// `weir stop` and `weir quit`.
-pub fn end(settings: &Settings, signal: Signal, timeout: Option<u64>) -> Exit {
-    let Some(running) = running(settings) else { return Exit::Failed };
+pub fn end(node: &Whereabouts, signal: Signal, timeout: Option<u64>) -> Exit {
+    let Some(running) = running(node) else { return Exit::Failed };
     let bound = match signal {
-        Signal::QUIT => settings.drain_timeout + DRAIN_SLACK,
+        Signal::QUIT => node.drain_timeout + DRAIN_SLACK,
         _ => STOP_WAIT,
     };
     finish(running, signal, timeout.map_or(bound, Duration::from_secs))
@@ -44,10 +44,10 @@ fn finish(running: Running, signal: Signal, wait: Duration) -> Exit {
 }
 
 /// The first half of `weir restart`: no node is a fine state to start from.
-pub fn end_if_running(settings: &Settings) -> Exit {
-    match Prefix::new(&settings.prefix).running() {
+pub fn end_if_running(node: &Whereabouts) -> Exit {
+    match Prefix::new(&node.prefix).running() {
         Ok(None) => Exit::Success,
-        Ok(Some(running)) => finish(running, Signal::QUIT, settings.drain_timeout + DRAIN_SLACK),
+        Ok(Some(running)) => finish(running, Signal::QUIT, node.drain_timeout + DRAIN_SLACK),
         Err(error) => {
             eprintln!("weir: {error}");
             Exit::Failed
@@ -56,8 +56,8 @@ pub fn end_if_running(settings: &Settings) -> Exit {
 }
 
 /// `weir reload`: the node judges the settings itself and logs what it took; they are checked here too, to be told at once.
-pub fn reload(settings: &Settings) -> Exit {
-    let Some(running) = running(settings) else { return Exit::Failed };
+pub fn reload(node: &Whereabouts) -> Exit {
+    let Some(running) = running(node) else { return Exit::Failed };
     let pid = running.pid;
     match kill_process(pid, Signal::HUP) {
         Ok(()) => {
@@ -74,10 +74,10 @@ pub fn reload(settings: &Settings) -> Exit {
 }
 
 /// `weir health`: 0 if the node runs and is ready.
-pub fn health(settings: &Settings) -> Exit {
-    let Some(running) = running(settings) else { return Exit::Failed };
+pub fn health(node: &Whereabouts) -> Exit {
+    let Some(running) = running(node) else { return Exit::Failed };
     println!("process {}: running", running.pid);
-    let Some(address) = status_address(settings) else {
+    let Some(address) = status_address(node) else {
         println!("status_listen is off: whether it is ready cannot be asked");
         return Exit::Success;
     };
@@ -98,11 +98,11 @@ pub fn health(settings: &Settings) -> Exit {
 }
 
 /// `weir status`: the node's figures as JSON.
-pub fn status(settings: &Settings) -> Exit {
-    if running(settings).is_none() {
+pub fn status(node: &Whereabouts) -> Exit {
+    if running(node).is_none() {
         return Exit::Failed;
     }
-    let Some(address) = status_address(settings) else {
+    let Some(address) = status_address(node) else {
         eprintln!("weir: status_listen is off (or the node has not opened it yet)");
         return Exit::Failed;
     };
@@ -123,12 +123,12 @@ pub fn status(settings: &Settings) -> Exit {
 }
 
 /// `weir migrations`: the embedded store has none to run, and says so rather than pretending.
-pub fn migrations(settings: &Settings, step: &str) -> Exit {
+pub fn migrations(node: &Whereabouts, step: &str) -> Exit {
     if !["bootstrap", "up", "finish", "list", "status", "reset"].contains(&step) {
         eprintln!("weir: `{step}` is not a step; there are bootstrap, up, finish, list, status, reset");
         return Exit::BadConfiguration;
     }
-    let store = Prefix::new(&settings.prefix).store();
+    let store = Prefix::new(&node.prefix).store();
     if step == "reset" {
         eprintln!(
             "weir: the embedded store is a folder: stop the node and move {} away to begin with an empty configuration",
@@ -143,18 +143,18 @@ pub fn migrations(settings: &Settings, step: &str) -> Exit {
     Exit::Success
 }
 
-fn running(settings: &Settings) -> Option<Running> {
-    match Prefix::new(&settings.prefix).running() {
+fn running(node: &Whereabouts) -> Option<Running> {
+    match Prefix::new(&node.prefix).running() {
         Ok(Some(running)) => return Some(running),
-        Ok(None) => eprintln!("weir: no node runs in {}", settings.prefix.display()),
+        Ok(None) => eprintln!("weir: no node runs in {}", node.prefix.display()),
         Err(error) => eprintln!("weir: {error}"),
     }
     None
 }
 
 /// Where the node that runs says its status is; a node that listens on all addresses is asked on loopback.
-fn status_address(settings: &Settings) -> Option<SocketAddr> {
-    let Address { mut address, .. } = *Prefix::new(&settings.prefix).listeners().ok()?.status.first()?;
+fn status_address(node: &Whereabouts) -> Option<SocketAddr> {
+    let Address { mut address, .. } = *Prefix::new(&node.prefix).listeners().ok()?.status.first()?;
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) });
     }

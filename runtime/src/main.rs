@@ -14,7 +14,8 @@ use clap::Parser;
 use cli::{Cli, Command, Ending, Which};
 use exit::Exit;
 use rustix::process::Signal;
-use settings::Settings;
+use settings::faults::Faults;
+use settings::{Settings, Whereabouts};
 use std::process::ExitCode;
 
 /// Exchanges allocate small and often, on every worker at once.
@@ -33,12 +34,16 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Exit> {
     Ok(match command {
         Command::Start(which) => node::run(settings(&which)?, origin(which)),
-        Command::Stop(Ending { which, timeout }) => control::end(&settings(&which)?, Signal::TERM, timeout),
-        Command::Quit(Ending { which, timeout }) => control::end(&settings(&which)?, Signal::QUIT, timeout),
-        Command::Reload(which) => control::reload(&settings(&which)?),
+        Command::Stop(Ending { which, timeout }) => control::end(&whereabouts(&which)?, Signal::TERM, timeout),
+        Command::Quit(Ending { which, timeout }) => control::end(&whereabouts(&which)?, Signal::QUIT, timeout),
+        Command::Reload(which) => {
+            // Judged here as well as by the node, so that whoever types it is told at once.
+            settings(&which)?;
+            control::reload(&whereabouts(&which)?)
+        }
         Command::Restart(which) => {
             let settings = settings(&which)?;
-            match control::end_if_running(&settings) {
+            match control::end_if_running(&whereabouts(&which)?) {
                 Exit::Success => node::run(settings, origin(which)),
                 other => other,
             }
@@ -48,9 +53,9 @@ fn run(command: Command) -> Result<Exit, Exit> {
             println!("the settings are good (prefix {})", settings.prefix.display());
             Exit::Success
         }
-        Command::Health(which) => control::health(&settings(&which)?),
-        Command::Status(which) => control::status(&settings(&which)?),
-        Command::Migrations(cli::Migrations { which, step }) => control::migrations(&settings(&which)?, &step),
+        Command::Health(which) => control::health(&whereabouts(&which)?),
+        Command::Status(which) => control::status(&whereabouts(&which)?),
+        Command::Migrations(cli::Migrations { which, step }) => control::migrations(&whereabouts(&which)?, &step),
         Command::Version(_) => {
             println!("weir {}", env!("CARGO_PKG_VERSION"));
             Exit::Success
@@ -63,10 +68,17 @@ fn origin(which: Which) -> node::Origin {
     node::Origin { file: which.conf, prefix: which.prefix }
 }
 
+/// Where the node is, or why that cannot be known.
+fn whereabouts(which: &Which) -> Result<Whereabouts, Exit> {
+    Whereabouts::load(which.conf.as_deref(), which.prefix.as_deref()).map_err(refused)
+}
+
 /// The settings, or all their faults on standard error.
 fn settings(which: &Which) -> Result<Settings, Exit> {
-    Settings::load(which.conf.as_deref(), which.prefix.as_deref()).map_err(|faults| {
-        eprint!("weir: {faults}");
-        Exit::BadConfiguration
-    })
+    Settings::load(which.conf.as_deref(), which.prefix.as_deref()).map_err(refused)
+}
+
+fn refused(faults: Faults) -> Exit {
+    eprint!("weir: {faults}");
+    Exit::BadConfiguration
 }

@@ -212,7 +212,10 @@ impl Running {
         let (ended, end) = std::sync::mpsc::channel();
         // The system wakes the thread when the node's lock goes; if it never does, the thread ends with this process.
         std::thread::spawn(move || {
-            if self.file.lock_shared().is_ok() {
+            let is_free = self.file.lock_shared().is_ok();
+            // Given back before it is told: whoever waits may want the lock for himself.
+            drop(self.file);
+            if is_free {
                 let _ = ended.send(());
             }
         });
@@ -237,8 +240,9 @@ mod tests {
         assert_eq!(running.pid.as_raw_nonzero().get() as u32, std::process::id());
         drop(lock);
         assert!(running.wait_for_end(Duration::from_secs(10)));
-        assert!(prefix.running().unwrap().is_none());
+        // At once: nobody waits for a lock that the waiting itself holds.
         prefix.lock().unwrap();
+        assert!(prefix.running().unwrap().is_none());
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

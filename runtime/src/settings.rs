@@ -103,26 +103,12 @@ pub struct Settings {
 impl Settings {
     /// Reads everything, or tells everything that is wrong. `file` must exist; without it the default file may be absent.
     pub fn load(file: Option<&Path>, prefix: Option<&Path>) -> Result<Self, Faults> {
-        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => Some(text),
-            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => {
-                let mut faults = Faults::default();
-                faults.file = Some(path.to_path_buf());
-                let reason = format!("the file cannot be read: {error}");
-                faults.add(Fault { place: Place::WholeFile, key: None, reason });
-                return Err(faults);
-            }
-        };
-        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Self::read(Source::new(text.as_deref().map(|text| (path, text)), environment), prefix)
+        Self::read(open(file)?, prefix)
     }
 
     fn read(mut source: Source, prefix: Option<&Path>) -> Result<Self, Faults> {
         refuse_what_is_not_built(&mut source);
-        let written_prefix = source.path("prefix");
-        let prefix = prefix.map(Path::to_path_buf).or(written_prefix).unwrap_or_else(|| DEFAULT_PREFIX.into());
+        let prefix = folder(&mut source, prefix);
         let settings = Self {
             proxy_listen: listeners(&mut source, "proxy_listen", "0.0.0.0:8000, 0.0.0.0:8443 ssl"),
             admin_listen: listeners(&mut source, "admin_listen", "127.0.0.1:8001, 127.0.0.1:8444 ssl"),
@@ -139,7 +125,7 @@ impl Settings {
             plugins_dir: source.path("plugins_dir"),
             log_level: log_level(&mut source),
             error_log: error_log(&mut source, &prefix),
-            drain_timeout: Duration::from_millis(source.number("drain_timeout_ms", 0, DRAIN_MOST_MS).unwrap_or(DRAIN_DEFAULT_MS)),
+            drain_timeout: drain_timeout(&mut source),
             proxy: ProxySettings {
                 workers: source.number("worker_threads", 1, WORKER_THREADS_MOST).unwrap_or_else(one_per_core),
                 trusted_ips: source.parsed_list("trusted_ips", network).unwrap_or_default(),
@@ -233,6 +219,55 @@ impl std::fmt::Display for LogTarget {
             LogTarget::File(path) => path.display().fmt(f),
         }
     }
+}
+
+/// What a command needs that speaks to a node: where it is, and how long it may take to end.
+#[derive(Clone, Debug)]
+pub struct Whereabouts {
+    /// The node's folder.
+    pub prefix: PathBuf,
+    /// As in [`Settings`].
+    pub drain_timeout: Duration,
+}
+
+impl Whereabouts {
+    /// Reads these two and judges no other: a node must be stoppable when somebody has broken its settings.
+    pub fn load(file: Option<&Path>, prefix: Option<&Path>) -> Result<Self, Faults> {
+        let mut source = match open(file) {
+            Ok(source) => source,
+            Err(_) if prefix.is_some() => Source::new(None, []),
+            Err(faults) => return Err(faults),
+        };
+        let found = Self { drain_timeout: drain_timeout(&mut source), prefix: folder(&mut source, prefix) };
+        if source.faults.is_empty() || prefix.is_some() { Ok(found) } else { Err(source.faults) }
+    }
+}
+
+/// The file and the environment, not judged yet.
+fn open(file: Option<&Path>) -> Result<Source, Faults> {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            let mut faults = Faults::default();
+            faults.file = Some(path.to_path_buf());
+            let reason = format!("the file cannot be read: {error}");
+            faults.add(Fault { place: Place::WholeFile, key: None, reason });
+            return Err(faults);
+        }
+    };
+    let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    Ok(Source::new(text.as_deref().map(|text| (path, text)), environment))
+}
+
+fn folder(source: &mut Source, given: Option<&Path>) -> PathBuf {
+    let written = source.path("prefix");
+    given.map(Path::to_path_buf).or(written).unwrap_or_else(|| DEFAULT_PREFIX.into())
+}
+
+fn drain_timeout(source: &mut Source) -> Duration {
+    Duration::from_millis(source.number("drain_timeout_ms", 0, DRAIN_MOST_MS).unwrap_or(DRAIN_DEFAULT_MS))
 }
 
 fn refuse_what_is_not_built(source: &mut Source) {

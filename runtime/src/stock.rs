@@ -1,4 +1,4 @@
-//! The stock plugins: ordinary components from `plugins/`, which the build script put into the binary.
+//! The stock plugins: ordinary components, which the build script made of `plugins/` and put into the binary.
 //!
 //! They go through the same door as every other component; nothing here knows what they do.
 
