@@ -64,7 +64,9 @@ fn pin(set: &CpuSet) -> Result<()> {
 /// From the scheduler's own account in nanoseconds (`schedstat`) where the kernel keeps one, else user and system time of `stat`
 /// in hundredths of a second. A thread that ended between two calls is missing in the first: proxies do not end threads under load.
 pub fn used(pid: u32) -> Result<Duration> {
-    family(pid)?.into_iter().map(of_process).sum()
+    // A child may have ended since the list was made; the process itself must be there.
+    let of_member = |member: u32| of_process(member).or_else(|fault| if member == pid { Err(fault) } else { Ok(Duration::ZERO) });
+    family(pid)?.into_iter().map(of_member).sum()
 }
 
 /// Processor time of the calling thread so far.

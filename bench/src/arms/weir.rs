@@ -17,8 +17,19 @@ pub(super) fn prepare(program: &Path, folder: &Path) -> Result<(Prepared, Socket
     let (address, admin) = (free_address()?, free_address()?);
     let prefix = folder_in(folder, "prefix")?;
     let settings = format!(
-        "proxy_listen = \"{address}\"\nadmin_listen = \"{admin}\"\nstatus_listen = \"off\"\n\
-         worker_threads = 1\nproxy_access_log = \"off\"\nlog_level = \"warn\"\n"
+        r#"proxy_listen = "{address}"
+admin_listen = "{admin}"
+status_listen = "off"
+worker_threads = 1
+proxy_access_log = "off"
+log_level = "warn"
+keepalive_requests = 1000000000
+upstream_keepalive_max_requests = 1000000000
+# Headers of Weir's own that no other arm sends.
+via_header = false
+latency_headers = false
+request_id_header = false
+"#
     );
     let file = folder.join("weir.toml");
     write(&file, &settings)?;
