@@ -1,22 +1,25 @@
-//! Puts the stock plugins into the binary: builds every package under `plugins/` as a component and writes the table that
-//! `src/stock.rs` includes. That is what makes a plain `cargo build` of a fresh clone enough.
+//! Puts the stock plugins into the binary: builds their packages as components and writes the table that `src/stock.rs`
+//! includes. That is what makes a plain `cargo build` of a fresh clone enough.
 
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use weir_componentize::{build_packages, nested_target_dir, packages_in, write};
+use weir_componentize::{build, nested_target_dir, write};
 
-/// What the components are made of, seen from the root.
-const SOURCES: [&str; 5] = ["plugins", "plugin-sdk/Cargo.toml", "plugin-sdk/src", "wit", "Cargo.toml"];
+/// The plugins that ship with the gateway. Others under `plugins/` are somebody's own, to be uploaded.
+const STOCK: [&str; 5] = ["ip-restriction", "key-auth", "rate-limiting", "request-transformer", "response-transformer"];
+
+/// What else the components are made of, seen from the root.
+const SOURCES: [&str; 4] = ["plugin-sdk/Cargo.toml", "plugin-sdk/src", "wit", "Cargo.toml"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    for source in SOURCES {
-        println!("cargo::rerun-if-changed={}", root.join(source).display());
+    let plugins = STOCK.map(|name| root.join("plugins").join(name));
+    for source in plugins.into_iter().chain(SOURCES.map(|source| root.join(source))) {
+        println!("cargo::rerun-if-changed={}", source.display());
     }
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
-    let packages = packages_in(&root.join("plugins"))?;
-    let built = build_packages(&root, &packages, &nested_target_dir(&out_dir))?;
+    let built = build(&root, &STOCK, &nested_target_dir(&out_dir))?;
     write(&built, &out_dir.join("stock"))?;
 
     let mut table = String::from("&[\n");

@@ -50,6 +50,22 @@ pub(crate) struct RequestState {
     pub head: Head,
 }
 
+impl RequestState {
+    /// The head with the Host that the client sent, unless a plugin wrote another.
+    fn whole_head(&self) -> Head {
+        let mut head = self.head.clone();
+        if head.values("host").is_empty() {
+            head.overwrite("host", Some(&self.host));
+        }
+        head
+    }
+}
+
+/// What a Host header can have: name or address, and a port.
+fn is_authority(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(byte))
+}
+
 /// The response.
 pub(crate) struct ResponseState {
     pub status: u16,
@@ -219,20 +235,20 @@ impl Handle {
         self.state().request.client_ip.clone()
     }
     pub(crate) fn request_header(&self, name: &str) -> Option<Vec<u8>> {
-        self.state().request.head.joined(name)
+        self.state().request.whole_head().joined(name)
     }
     pub(crate) fn request_header_values(&self, name: &str) -> Vec<Vec<u8>> {
-        self.state().request.head.values(name)
+        self.state().request.whole_head().values(name)
     }
     pub(crate) fn request_headers(&self) -> Vec<(String, Vec<u8>)> {
-        self.state().request.head.fields.clone()
+        self.state().request.whole_head().fields
     }
     pub(crate) fn request_set_method(&self, method: &str) -> Result<(), HeaderFault> {
         let mut state = self.state_mut();
         if state.request.head.sent {
             return Err(HeaderFault::HeadAlreadySent);
         }
-        if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
+        if method.is_empty() || method.len() > 32 || method == "CONNECT" || !method.bytes().all(is_token) {
             return Err(HeaderFault::BadValue);
         }
         state.request.method = method.to_owned();
@@ -244,7 +260,7 @@ impl Handle {
             return Err(HeaderFault::HeadAlreadySent);
         }
         let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        let fits = path.len() + query.map_or(0, str::len) <= TARGET_BYTES;
+        let fits = path.len() + query.map_or(0, |query| query.len() + 1) <= TARGET_BYTES;
         if !path.starts_with('/') || path.contains('?') || !visible(path) || !query.is_none_or(visible) || !fits {
             return Err(HeaderFault::BadValue);
         }
@@ -253,9 +269,16 @@ impl Handle {
         Ok(())
     }
     pub(crate) fn request_set_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
+        if name.eq_ignore_ascii_case("host") && !is_authority(value) {
+            return Err(HeaderFault::BadValue);
+        }
         self.state_mut().request.head.set(name, value)
     }
     pub(crate) fn request_add_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
+        // A request has exactly one Host.
+        if name.eq_ignore_ascii_case("host") {
+            return self.request_set_header(name, value);
+        }
         self.state_mut().request.head.add(name, value)
     }
     pub(crate) fn request_remove_header(&self, name: &str) {

@@ -52,19 +52,16 @@ impl Step {
         match self.verb {
             Verb::Remove => request.remove_header(name),
             Verb::Rename => {
-                let values = request.header_values(name);
-                if !values.is_empty() && !name.eq_ignore_ascii_case(&self.new_name) {
+                let mut values = request.header_values(name).into_iter();
+                if let Some(first) = values.next()
+                    && !name.eq_ignore_ascii_case(&self.new_name)
+                {
                     request.remove_header(name);
-                    request.remove_header(&self.new_name);
-                    for value in values {
-                        request.add_header(&self.new_name, value)?;
-                    }
+                    request.set_header(&self.new_name, first)?;
+                    values.try_for_each(|value| request.add_header(&self.new_name, value))?;
                 }
             }
-            // The gateway keeps Host apart from the headers, so it is not there to be found; it is always sent.
-            Verb::Replace if name.eq_ignore_ascii_case("host") || request.header(name).is_some() => {
-                request.set_header(name, value)?;
-            }
+            Verb::Replace if request.header(name).is_some() => request.set_header(name, value)?,
             Verb::Add if request.header(name).is_none() => request.set_header(name, value)?,
             Verb::Replace | Verb::Add => {}
             Verb::Append => request.add_header(name, value)?,

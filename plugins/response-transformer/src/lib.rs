@@ -132,13 +132,13 @@ impl Step {
         match self {
             Step::Remove(name) => response.remove_header(name),
             Step::Rename(old, new) => {
-                let values = response.header_values(old);
-                if !values.is_empty() && !old.eq_ignore_ascii_case(new) {
+                let mut values = response.header_values(old).into_iter();
+                if let Some(first) = values.next()
+                    && !old.eq_ignore_ascii_case(new)
+                {
                     response.remove_header(old);
-                    response.remove_header(new);
-                    for value in values {
-                        response.add_header(new, value)?;
-                    }
+                    response.set_header(new, first)?;
+                    values.try_for_each(|value| response.add_header(new, value))?;
                 }
             }
             Step::Replace(name, value) => {
