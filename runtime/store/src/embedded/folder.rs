@@ -63,20 +63,18 @@ impl Folder {
 
     /// The file of this folder and the cluster that it must belong to; a new one on the first start.
     pub(super) fn find_or_create(&self, hashes: &Hashes) -> Result<(Id, PathBuf), OpenError> {
-        match self.find() {
-            Err(OpenError::Missing { path, .. }) if path == self.path => {
-                let cluster = Id::random();
-                let path = self.file_of(cluster);
-                file::create(&path, cluster, hashes)?;
-                self.point_to(cluster)?;
-                Ok((cluster, path))
-            }
-            found => found,
+        if let Some(found) = self.find()? {
+            return Ok(found);
         }
+        let cluster = Id::random();
+        let path = self.file_of(cluster);
+        file::create(&path, cluster, hashes)?;
+        self.point_to(cluster)?;
+        Ok((cluster, path))
     }
 
-    /// The file of this folder. [`OpenError::Missing`] with the folder itself as its path: there never was one.
-    pub(super) fn find(&self) -> Result<(Id, PathBuf), OpenError> {
+    /// The file of this folder; nothing if there never was one.
+    pub(super) fn find(&self) -> Result<Option<(Id, PathBuf)>, OpenError> {
         let pointer = self.path.join(CURRENT);
         let files = self.files()?;
         match fs::read_to_string(&pointer) {
@@ -90,14 +88,14 @@ impl Folder {
                 for other in files.iter().filter(|id| **id != cluster) {
                     tracing::warn!(file = %self.file_of(*other).display(), "a file of another configuration is left alone");
                 }
-                Ok((cluster, path))
+                Ok(Some((cluster, path)))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => match files.as_slice() {
-                [] => Err(OpenError::Missing { path: self.path.clone(), pointer }),
+                [] => Ok(None),
                 // A restored backup, or a first start that was interrupted before it wrote the pointer.
                 [cluster] => {
                     self.point_to(*cluster)?;
-                    Ok((*cluster, self.file_of(*cluster)))
+                    Ok(Some((*cluster, self.file_of(*cluster))))
                 }
                 several => {
                     let files = several.iter().map(|id| format!("{id}.redb")).collect::<Vec<_>>().join(", ");

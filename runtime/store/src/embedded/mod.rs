@@ -94,16 +94,20 @@ impl Embedded {
         Ok(Arc::new(Self { shared, queue, path: file, folder: Mutex::new(Some(folder)) }))
     }
 
-    /// Reads a store that no process has open from end to end and proves its chain, state, indexes and blobs.
-    pub fn verify(path: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Verified, OpenError> {
-        let hashes = Hashes::new(options.cluster_key);
-        let folder = folder::Folder::claim(path.as_ref())?;
-        let (cluster, file) = folder.find()?;
-        file::verify(&file, cluster, &hashes)
+    /// Reads a store that no process has open from end to end and proves its chain, state, indexes and blobs. Nothing
+    /// if there is no store yet.
+    pub fn verify(path: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Option<Verified>, OpenError> {
+        let path = path.as_ref();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let folder = folder::Folder::claim(path)?;
+        let Some((cluster, file)) = folder.find()? else { return Ok(None) };
+        file::verify(&file, cluster, &Hashes::new(options.cluster_key)).map(Some)
     }
 
     /// Finishes the writes that wait, closes the file and gives it free for another process. Views fail from then on.
-    /// Waits for the commit in progress.
+    /// Blocks until the writes that wait are done: some milliseconds, a second at most.
     pub fn close(&self) {
         self.queue.close();
         *locked(&self.shared.newest) = None;

@@ -61,7 +61,7 @@ impl EmbeddedView {
             shared.look_asked.store(false, Ordering::Release);
         }
         let Some(newest) = shared.newest() else { return false };
-        if newest.meta != self.meta || Arc::ptr_eq(&newest.tables.load(), &self.tables.load()) {
+        if newest.meta.tip != self.meta.tip || Arc::ptr_eq(&newest.tables.load(), &self.tables.load()) {
             return false;
         }
         self.tables.store(newest.tables.load_full());

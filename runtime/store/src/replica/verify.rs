@@ -10,8 +10,10 @@ use redb::ReadableTable;
 use std::collections::BTreeMap;
 use weir_model::{Digest, Entity, Kind, Revision};
 
-/// Rows at the end of the journal that are checked at every open. Where an unclean end would show, and soon read.
+/// Rows at the end of the journal that are checked at every open: where an unclean end would show.
 const QUICK_ROWS: u64 = 100;
+/// Bytes of those rows after which the quick check ends. Rows of 8 MiB may stand there, and a start must not wait for them.
+const QUICK_BYTES: u64 = 4 << 20;
 
 /// What a whole check has seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,10 +32,9 @@ pub(crate) type Bytes = &'static [u8];
 
 /// Checks that the end of the journal is a chain that ends at the tip.
 pub(crate) fn quick(meta: &Meta, journal: &impl ReadableTable<u64, Bytes>, hashes: &Hashes) -> Result<(), ReplicaError> {
-    let begin = Revision(meta.tip.revision.0.saturating_sub(QUICK_ROWS).max(meta.floor.0));
-    check_chain(meta, journal, hashes, begin)?;
+    check_chain(meta, journal, hashes, QUICK_ROWS, QUICK_BYTES, false)?;
     let kept = journal.len()?;
-    if kept != meta.tip.revision.0.saturating_sub(meta.floor.0) {
+    if meta.floor.0.checked_add(kept) != Some(meta.tip.revision.0) {
         return Err(malformed(format!("the journal has {kept} rows between {} and {}", meta.floor, meta.tip.revision)).into());
     }
     Ok(())
@@ -48,46 +49,53 @@ pub(crate) fn whole(
 ) -> Result<Verified, ReplicaError> {
     let meta = Meta::read(state)?;
     quick(&meta, journal, hashes)?;
-    let transactions = check_chain(&meta, journal, hashes, meta.floor)?;
+    let transactions = check_chain(&meta, journal, hashes, u64::MAX, u64::MAX, true)?;
     let entities = check_entities(state, &meta, hashes)?;
     let blobs = check_blobs(state, chunks)?;
     Ok(Verified { revision: meta.tip.revision, transactions, entities, blobs })
 }
 
-// Every row after `begin`: contiguous, chained, and at its end the tip.
+// Walks back from the tip: contiguous, chained and unaltered, down to the floor or until `rows` or `bytes` were seen.
 fn check_chain(
     meta: &Meta,
     journal: &impl ReadableTable<u64, Bytes>,
     hashes: &Hashes,
-    begin: Revision,
+    rows: u64,
+    bytes: u64,
+    contents: bool,
 ) -> Result<u64, ReplicaError> {
-    let mut at = begin;
-    let mut head = (begin == meta.floor).then_some(meta.floor_head);
-    let mut state = None;
-    for entry in journal.range(begin.next().0..)? {
+    let (mut seen, mut weight) = (0, 0);
+    let (mut at, mut head) = (meta.tip.revision, meta.tip.head);
+    for entry in journal.range::<u64>(..)?.rev() {
+        if seen == rows || weight >= bytes {
+            return Ok(seen);
+        }
         let (key, value) = entry?;
         let row = Row::decode(value.value())?;
-        at = at.next();
         if key.value() != at.0 {
             return Err(malformed(format!("revision {at} is missing from the journal")).into());
         }
-        if head.is_some_and(|head| head != row.previous) {
-            return Err(malformed(format!("revision {at} does not continue the one before it")).into());
+        if row.head != head {
+            return Err(malformed(format!("revision {at} is not what the history continues from")).into());
         }
         if hashes.head(&row.previous, at, row.format, &row.ops, &row.state) != row.head {
             return Err(malformed(format!("revision {at} was altered")).into());
         }
-        decode_changes(&row.ops)?;
-        head = Some(row.head);
-        state = Some(row.state);
+        if seen == 0 && row.state != meta.tip.state {
+            return Err(malformed("the state is not the one that the journal leads to").into());
+        }
+        if contents {
+            decode_changes(&row.ops)?;
+        }
+        seen += 1;
+        weight += row.ops.len() as u64;
+        head = row.previous;
+        at = Revision(at.0.saturating_sub(1));
     }
-    let ends_at_tip = at == meta.tip.revision
-        && head.is_none_or(|head| head == meta.tip.head)
-        && state.is_none_or(|state| state == meta.tip.state);
-    if !ends_at_tip {
-        return Err(malformed(format!("the journal ends at {at} and the state at {}", meta.tip.revision)).into());
+    if at != meta.floor || head != meta.floor_head {
+        return Err(malformed(format!("the journal begins after {at}, not after {}", meta.floor)).into());
     }
-    Ok(at.0 - begin.0)
+    Ok(seen)
 }
 
 #[derive(Default)]

@@ -47,6 +47,35 @@ fn a_heavy_journal_shrinks_before_its_time() {
 }
 
 #[test]
+fn an_altered_row_is_found_by_the_chain() {
+    let (folder, store) = fresh();
+    (1..=300).for_each(|number| write(&store, number));
+    drop(store);
+    let file = file_in(folder.path());
+    let alter = |revision: u64| {
+        let database = redb::Database::create(&file).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut journal = transaction.open_table(crate::replica::JOURNAL).unwrap();
+        let mut row = journal.remove(revision).unwrap().unwrap().value().to_vec();
+        *row.last_mut().unwrap() ^= 1;
+        journal.insert(revision, row.as_slice()).unwrap();
+        drop(journal);
+        transaction.commit().unwrap();
+    };
+    let open = || Embedded::open(folder.path(), EmbeddedOptions::default()).map(drop);
+    // An old row is left to the whole check, a young one is met at the start.
+    alter(20);
+    open().unwrap();
+    let error = Embedded::verify(folder.path(), EmbeddedOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("revision 20 was altered"), "{error}");
+    alter(20);
+    verify(folder.path());
+    alter(290);
+    let error = open().unwrap_err();
+    assert!(error.to_string().contains("revision 290 was altered"), "{error}");
+}
+
+#[test]
 fn an_answer_of_the_journal_is_bounded_in_bytes() {
     let (_folder, store) = fresh();
     for number in 0..5 {

@@ -29,7 +29,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn verify(folder: &Path) -> Verified {
-    Embedded::verify(folder, EmbeddedOptions::default()).unwrap()
+    Embedded::verify(folder, EmbeddedOptions::default()).unwrap().unwrap()
 }
 
 /// The one file with the configuration.

@@ -40,6 +40,14 @@ fn a_second_opening_names_the_process_that_has_it() {
 }
 
 #[test]
+fn checking_what_is_not_there_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    assert_eq!(Embedded::verify(&path, EmbeddedOptions::default()).unwrap(), None);
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_lost_file_is_not_a_first_start() {
     let (folder, store) = fresh();
     drop(store);
@@ -164,7 +172,7 @@ fn a_flipped_byte_is_refused_or_found_or_did_no_harm() {
         fs::write(&file, &bytes).unwrap();
         match (opened, Embedded::verify(folder.path(), EmbeddedOptions::default())) {
             (_, Ok(verified)) => {
-                assert_eq!(verified.entities, 60, "byte {place}");
+                assert_eq!(verified.unwrap().entities, 60, "byte {place}");
                 assert_eq!(open(folder.path()).unwrap().status().state, state, "byte {place}");
                 harmless += 1;
             }
