@@ -24,15 +24,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // Clap ends the process itself, with 2, when the words are wrong.
-    match Cli::parse().command {
-        // The child of a node: it has no settings, and its exit code is the plugin host's.
-        Command::Compile => weir_plugin_host::compile_child(),
-        command => run(command).unwrap_or_else(std::convert::identity).into(),
-    }
+    run(Cli::parse().command).unwrap_or_else(std::convert::identity)
 }
 
-fn run(command: Command) -> Result<Exit, Exit> {
-    Ok(match command {
+/// Both sides are how the process ends; `Err` is for those who leave early.
+fn run(command: Command) -> Result<ExitCode, ExitCode> {
+    let exit = match command {
         Command::Start(which) => node::run(settings(&which)?, origin(which)),
         Command::Stop(Ending { which, timeout }) => control::end(&whereabouts(&which)?, Signal::TERM, timeout),
         Command::Quit(Ending { which, timeout }) => control::end(&whereabouts(&which)?, Signal::QUIT, timeout),
@@ -60,8 +57,10 @@ fn run(command: Command) -> Result<Exit, Exit> {
             println!("weir {}", env!("CARGO_PKG_VERSION"));
             Exit::Success
         }
-        Command::Compile => Exit::Failed,
-    })
+        // The child of a node: it has no settings, and its exit code is the plugin host's.
+        Command::Compile => return Ok(weir_plugin_host::compile_child()),
+    };
+    Ok(exit.into())
 }
 
 fn origin(which: Which) -> node::Origin {
@@ -69,16 +68,16 @@ fn origin(which: Which) -> node::Origin {
 }
 
 /// Where the node is, or why that cannot be known.
-fn whereabouts(which: &Which) -> Result<Whereabouts, Exit> {
+fn whereabouts(which: &Which) -> Result<Whereabouts, ExitCode> {
     Whereabouts::load(which.conf.as_deref(), which.prefix.as_deref()).map_err(refused)
 }
 
 /// The settings, or all their faults on standard error.
-fn settings(which: &Which) -> Result<Settings, Exit> {
+fn settings(which: &Which) -> Result<Settings, ExitCode> {
     Settings::load(which.conf.as_deref(), which.prefix.as_deref()).map_err(refused)
 }
 
-fn refused(faults: Faults) -> Exit {
+fn refused(faults: Faults) -> ExitCode {
     eprint!("weir: {faults}");
-    Exit::BadConfiguration
+    Exit::BadConfiguration.into()
 }

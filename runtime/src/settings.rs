@@ -8,6 +8,7 @@ pub mod listen;
 mod proxy;
 mod source;
 
+use crate::tls;
 use faults::{Fault, Faults, Place};
 use ipnet::IpNet;
 use listen::Listen;
@@ -161,6 +162,14 @@ impl Settings {
         for listen in self.status_listen.iter().filter(|listen| listen.tls) {
             let reason = format!("{}: the status address speaks plain HTTP only; leave `ssl` out", listen.address);
             source.fault("status_listen", reason);
+        }
+        for (key, files) in [("ssl_cert", &self.ssl), ("admin_ssl_cert", &self.admin_ssl)] {
+            if let Some(Err(error)) = files.as_ref().map(tls::server_config) {
+                source.fault(key, error.to_string());
+            }
+        }
+        if let Some(folder) = self.plugins_dir.as_ref().filter(|folder| !folder.is_dir()) {
+            source.fault("plugins_dir", format!("{} is not a folder", folder.display()));
         }
         if self.proxy_listen.is_empty() && source.place("proxy_listen").is_some() {
             source.fault("proxy_listen", "a node must serve somewhere; `off` is for admin_listen and status_listen");

@@ -34,10 +34,11 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// One connection, kept.
+/// One connection, kept, and opened anew after an answer that announced its end.
 pub struct Connection {
     reader: BufReader<TcpStream>,
     host: SocketAddr,
+    is_over: bool,
 }
 
 impl Client {
@@ -104,9 +105,12 @@ impl Connection {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
         stream.set_nodelay(true)?;
-        Ok(Self { reader: BufReader::new(stream), host: address })
+        Ok(Self { reader: BufReader::new(stream), host: address, is_over: false })
     }
     fn send(&mut self, request: &Request) -> std::io::Result<Reply> {
+        if self.is_over {
+            *self = Self::open(self.host)?;
+        }
         let mut text = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
         if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             text += &format!("host: {}\r\n", self.host);
@@ -117,10 +121,17 @@ impl Connection {
         }
         let bytes = [format!("{text}\r\n").as_bytes(), &request.body].concat();
         self.reader.get_mut().write_all(&bytes)?;
-        self.read(request.method == "HEAD")
+        let reply = self.read(request.method == "HEAD")?;
+        self.is_over = reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        Ok(reply)
     }
+    /// `UnexpectedEof`: closed before the answer began, as a server may do with an idle connection. Any other error: cut.
     fn read(&mut self, head_only: bool) -> std::io::Result<Reply> {
         let status_line = self.line()?;
+        self.rest(&status_line, head_only)
+            .map_err(|error| std::io::Error::other(format!("cut in the middle of an answer: {error}")))
+    }
+    fn rest(&mut self, status_line: &str, head_only: bool) -> std::io::Result<Reply> {
         let bad = || std::io::Error::other(format!("not a status line: {status_line:?}"));
         let status = status_line.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(bad)?;
         let mut reply = Reply { status, headers: Vec::new(), body: Vec::new() };

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+/// Twice what the gateway takes from clients and plugins together.
+const HEADERS: usize = 400;
+
 /// Lives as long as the value.
 pub struct Upstream {
     address: SocketAddr,
@@ -76,8 +79,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         drop(stream.set_nodelay(true));
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+            let mut http = hyper::server::conn::http1::Builder::new();
+            // More than the gateway ever sends: what it sends is what tests look at.
+            http.max_headers(HEADERS);
             // A connection that the gateway cuts is the gateway's affair.
-            drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            drop(http.serve_connection(TokioIo::new(stream), service).await);
         });
     }
 }

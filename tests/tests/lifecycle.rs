@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use weir_tests::client::Connection;
 use weir_tests::{Client, Gateway, Upstream};
 
 #[test]
@@ -129,6 +131,45 @@ fn quit_lets_a_request_end_that_has_begun_and_stop_cuts_it() {
     }
 }
 
+#[test]
+fn a_drain_under_load_answers_every_request_that_it_took() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start();
+    gateway.admin().route_to("steady", upstream.address());
+    let (client, answered) = (gateway.client(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let Ok(mut connection) = Connection::open(gateway.proxy()) else { return };
+                loop {
+                    match client.get("/steady").send_on(&mut connection) {
+                        Ok(reply) => {
+                            assert_eq!(reply.status, 200, "{}", reply.text());
+                            answered.fetch_add(1, Ordering::SeqCst);
+                        }
+                        // Closed while it was idle, or not opened any more: the gateway did not take this request.
+                        Err(error) if is_not_taken(&error) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        while answered.load(Ordering::SeqCst) < 500 {
+            std::thread::yield_now();
+        }
+        gateway.signal("QUIT");
+    });
+    assert!(gateway.wait().success());
+    // Whatever reached the upstream came back to its client.
+    assert_eq!(upstream.served(), answered.load(Ordering::SeqCst));
+    assert_eq!(gateway.access_log().len() as u64, upstream.served(), "and is in the access log");
+}
+
+fn is_not_taken(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    [BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof].contains(&error.kind())
+}
+
 /// The status address says so before the proxy begins to drain, and goes on answering meanwhile.
 fn until_not_ready(gateway: &Gateway) {
     let status = Client::of(gateway.status_address());
@@ -168,7 +209,9 @@ fn a_reload_takes_what_it_can_and_says_what_waits_for_a_restart() {
     std::fs::write(gateway.settings_file(), format!("{settings}\nlog_levl = \"debug\"\n")).unwrap();
     gateway.signal("HUP");
     until("bad settings are reported", &|| trouble(&gateway).as_str().is_some_and(|text| text.contains("log_levl")));
+    // Broken settings keep nobody from asking or stopping the node.
     assert_eq!(gateway.weir(&["health"]).0, 0, "and change nothing");
+    assert_eq!(gateway.weir(&["reload"]).0, 2, "whoever types the word is told at once");
     let changed = settings.replace("worker_threads = 2", "worker_threads = 3");
     std::fs::write(gateway.settings_file(), format!("{changed}\nlog_level = \"debug\"\n")).unwrap();
     gateway.signal("HUP");

@@ -102,8 +102,8 @@ fn what_is_no_plugin_is_refused_and_told_why() {
     for (what, bytes, part) in [
         ("core-module", component("core-module"), "component"),
         ("wrong-interface-version", component("wrong-interface-version"), "0.2.0"),
-        ("not-wasm", component("not-wasm"), "wasm"),
-        ("precompiled", precompiled, "wasm"),
+        ("not-wasm", component("not-wasm"), "not WebAssembly"),
+        ("precompiled", precompiled, "never accepted"),
         ("a stock plugin's name", stock, "stock"),
         ("nothing", Vec::new(), "empty"),
     ] {
