@@ -44,9 +44,14 @@ impl<V> Node<V> {
     fn position(&self, first: u8) -> Result<usize, usize> {
         self.children.binary_search_by_key(&first, |(byte, _)| *byte)
     }
-    fn child(&self, first: u8) -> Option<&Arc<Self>> {
-        let at = self.position(first).ok()?;
-        self.children.get(at).map(|(_, child)| child)
+    /// The child on the way along a text that goes on behind this node, and what of the text is behind the child.
+    fn step<'t>(&self, text: &'t [u8]) -> Option<(&Self, &'t [u8])> {
+        let at = self.position(*text.first()?).ok()?;
+        let (_, child) = self.children.get(at)?;
+        let label = child.label.bytes();
+        // The first byte led here. Where many keys differ in one byte, it is the whole label.
+        let behind = text.get(label.len()..)?;
+        (label.len() == 1 || text.starts_with(label)).then_some((child, behind))
     }
 }
 
@@ -71,15 +76,15 @@ impl<V> RadixTree<V> {
     pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         let mut node = self.root.as_deref()?;
         let mut rest = key.strip_prefix(node.label.bytes())?;
-        while let Some(&first) = rest.first() {
-            node = node.child(first)?;
-            rest = rest.strip_prefix(node.label.bytes())?;
+        while !rest.is_empty() {
+            (node, rest) = node.step(rest)?;
         }
         node.value.as_ref()
     }
     /// The values of all keys that begin the text, shortest first.
     pub(crate) fn beginning<'a, 't>(&'a self, text: &'t [u8]) -> Beginning<'a, 't, V> {
-        Beginning { next: self.root.as_deref(), rest: text }
+        let root = self.root.as_deref().and_then(|root| Some((root, text.strip_prefix(root.label.bytes())?)));
+        Beginning { next: root }
     }
 }
 
@@ -169,16 +174,15 @@ fn settle<V: Clone>(mut node: Node<V>) -> Option<Node<V>> {
 
 /// The walk along a text; see [`RadixTree::beginning`].
 pub(crate) struct Beginning<'a, 't, V> {
-    next: Option<&'a Node<V>>,
-    rest: &'t [u8],
+    /// A node whose key begins the text, and the text behind it.
+    next: Option<(&'a Node<V>, &'t [u8])>,
 }
 
 impl<'a, V> Iterator for Beginning<'a, '_, V> {
     type Item = &'a V;
     fn next(&mut self) -> Option<&'a V> {
-        while let Some(node) = self.next.take() {
-            self.rest = self.rest.strip_prefix(node.label.bytes())?;
-            self.next = self.rest.first().and_then(|&first| node.child(first)).map(|child| &**child);
+        while let Some((node, behind)) = self.next {
+            self.next = node.step(behind);
             if let Some(value) = &node.value {
                 return Some(value);
             }

@@ -92,8 +92,8 @@ fn compile(whole: &str, pattern: &str, any_case: bool) -> Result<Regex, RegexFau
 
 /// Bytes that begin every match; empty if none are certain.
 fn literal_prefix(pattern: &str) -> Box<[u8]> {
-    let parse = |unicode| regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(pattern);
-    let Ok(tree) = parse(false).or_else(|_| parse(true)) else { return Box::default() };
+    let parse = |unicode| regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(pattern).ok();
+    let Some(tree) = parse(false).or_else(|| parse(true)) else { return Box::default() };
     let literals = Extractor::new().kind(ExtractKind::Prefix).extract(&tree);
     literals.longest_common_prefix().unwrap_or_default().into()
 }

@@ -24,10 +24,12 @@ pub struct SnapshotBuilder<E = Entry> {
 /// Where entries come from: the plugin host, or in tests something that needs no wasm.
 pub(crate) struct EntrySource<E> {
     /// Makes the entry of a plugin.
-    pub(crate) make: Box<dyn Fn(&Plugin) -> Result<Arc<E>, EntryError> + Send>,
+    pub(crate) make: MakeEntry<E>,
     /// Its priority and the phases that it handles.
     pub(crate) describe: fn(&E) -> (i64, PhaseSet),
 }
+
+type MakeEntry<E> = Box<dyn Fn(&Plugin) -> Result<Arc<E>, EntryError> + Send>;
 
 /// What the next change builds on. Cheap to clone. Maps that requests ask are by hash, the others sorted: they take a fifth of
 /// the memory.

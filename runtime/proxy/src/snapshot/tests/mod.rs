@@ -71,10 +71,13 @@ pub(crate) struct FakeEntry {
     phases: Vec<Phase>,
 }
 
-/// The components that are installed: name to version, priority and phases.
+/// Version, priority and phases of a component.
+type Installed = (u64, i64, Vec<Phase>);
+
+/// The components that are installed, by plugin name.
 #[derive(Clone, Default)]
 pub(crate) struct FakeHost {
-    pub(crate) installed: Arc<Mutex<BTreeMap<String, (u64, i64, Vec<Phase>)>>>,
+    pub(crate) installed: Arc<Mutex<BTreeMap<String, Installed>>>,
     /// How many entries were made.
     pub(crate) made: Arc<Mutex<usize>>,
 }
