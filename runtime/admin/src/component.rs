@@ -3,19 +3,25 @@
 
 use crate::body;
 use crate::context::AdminContext;
-use crate::entity::{autos, entity_answer, planned};
+use crate::entity::{RACES, autos, entity_answer};
 use crate::error::Fault;
 use crate::guard::blocking;
 use crate::query::Query;
+use crate::wish::Wish;
 use axum::body::Body;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use weir_model::constraints::{self, Context};
+use std::sync::atomic::{AtomicBool, Ordering};
+use weir_model::constraints::{self, Change, Context, entries_after};
 use weir_model::schema::from_json_schema;
-use weir_model::{Autos, ComponentManifest, ComponentRefusal, Entity, Id, Kind, Refusal, Schema, View};
-use weir_store::{Plan, Planned};
+use weir_model::{
+    Autos, ComponentManifest, ComponentRefusal, Digest, Entity, Id, Kind, Refusal, Schema, Selection, View, ViewError,
+};
+use weir_store::{Plan, Planned, Written};
 
+/// How many entries a refusal names.
+const NAMED: usize = 5;
 /// The largest component. A Python one has 18 MiB; beyond this compiling would take minutes of a core.
 pub(crate) const COMPONENT_LIMIT: usize = 32 << 20;
 /// What a component may be granted.
@@ -52,12 +58,113 @@ pub(crate) async fn upload(
         return Err(Fault::Crashed(format!("the store's digest {digest} of a component is not {}", manifest.digest)));
     }
     let autos = autos();
-    let plan: Plan = Box::new(move |view| plan(view, &manifest, active, &autos));
-    let mut written = context.store.write(plan).await?;
+    let judge: Judge = Arc::new(move |view| plan(view, &manifest, active, &autos));
+    let mut written = write_judged(&context, judge).await?;
     let answer = written.answer.take();
     let created = answer.get("created") == Some(&json!(true));
     written.answer = answer.get("entity").cloned().unwrap_or_default();
     entity_answer(&context, if created { StatusCode::CREATED } else { StatusCode::OK }, written).await
+}
+
+/// What a write comes to, and the answer.
+type Judge = Arc<dyn Fn(&dyn View) -> Result<(Change, Value), Refusal> + Send + Sync>;
+
+/// PATCH of a component's settings.
+pub(crate) async fn write(context: &Arc<AdminContext>, wish: Arc<Wish>) -> Result<Written, Fault> {
+    let judge: Judge = Arc::new(move |view| {
+        let change = wish.judge(view, &|_| None)?;
+        let answer = serde_json::to_value(&change.entity).unwrap_or_default();
+        Ok((change, answer))
+    });
+    write_judged(context, judge).await
+}
+
+/// What a version that begins to serve must accept first: the configurations of the enabled entries of its name.
+#[derive(PartialEq)]
+struct Question {
+    digest: Digest,
+    grants: Vec<String>,
+    entries: Vec<(Id, Map<String, Value>)>,
+}
+
+/// The guest is asked before the write, because the store's writer waits for nobody; if the tip then has other entries, again.
+async fn write_judged(context: &Arc<AdminContext>, judge: Judge) -> Result<Written, Fault> {
+    for _ in 0..RACES {
+        let asked = {
+            let (context, judge) = (context.clone(), judge.clone());
+            blocking(move || {
+                let view = context.store.view()?;
+                let (change, _) = judge(view.as_ref())?;
+                Ok(question(view.as_ref(), &change)?)
+            })
+            .await?
+        };
+        let asked = Arc::new(asked);
+        ask(context, &asked).await?;
+        let raced = Arc::new(AtomicBool::new(false));
+        let plan: Plan = {
+            let (judge, raced) = (judge.clone(), raced.clone());
+            Box::new(move |view| {
+                let (change, answer) = judge(view)?;
+                let differs = question(view, &change)? != *asked;
+                raced.store(differs, Ordering::Relaxed);
+                if differs { Err(Refusal::NotFound) } else { Ok(Planned { ops: change.ops, answer }) }
+            })
+        };
+        let written = context.store.write(plan).await;
+        if !raced.load(Ordering::Relaxed) {
+            return Ok(written?);
+        }
+    }
+    Err(Fault::Raced)
+}
+
+/// What must be asked, if the change makes a component serve that did not.
+fn question(view: &dyn View, change: &Change) -> Result<Option<Question>, Refusal> {
+    let active = |entity: &Entity| entity.body.get("active") == Some(&Value::Bool(true));
+    let component = &change.entity;
+    let before = view.get(Kind::Component, component.id)?;
+    if !active(component) || before.as_ref().is_some_and(active) {
+        return Ok(None);
+    }
+    let entries: Vec<(Id, Map<String, Value>)> = entries_after(view, component.text("name").unwrap_or_default(), &change.ops)?
+        .into_iter()
+        .filter(|entry| entry.body.get("enabled") == Some(&Value::Bool(true)))
+        .filter_map(|entry| Some((entry.id, entry.body.get("config")?.as_object()?.clone())))
+        .collect();
+    let digest = component.text("digest").and_then(|digest| digest.parse().ok());
+    let grants = component.body.get("grants").and_then(Value::as_array).into_iter().flatten();
+    let grants = grants.filter_map(Value::as_str).map(str::to_owned).collect();
+    Ok(digest.filter(|_| !entries.is_empty()).map(|digest| Question { digest, grants, entries }))
+}
+
+async fn ask(context: &Arc<AdminContext>, asked: &Arc<Option<Question>>) -> Result<(), Fault> {
+    let Some(Question { digest, .. }) = asked.as_ref() else { return Ok(()) };
+    let bytes = context.store.blob(*digest).await?;
+    let bytes = bytes.ok_or_else(|| Fault::Crashed(format!("the bytes of component {digest} are gone")))?;
+    let (context, asked) = (context.clone(), asked.clone());
+    blocking(move || {
+        let Some(question) = asked.as_ref() else { return Ok(()) };
+        let configs: Vec<Map<String, Value>> = question.entries.iter().map(|(_, config)| config.clone()).collect();
+        let found = context.catalog.try_configs(&bytes, &question.grants, &configs)?;
+        let refused: Vec<String> = question
+            .entries
+            .iter()
+            .zip(found)
+            .filter(|(_, findings)| !findings.is_empty())
+            .map(|((id, _), findings)| format!("{id}: {findings}"))
+            .collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let some = refused.iter().take(NAMED).cloned().collect::<Vec<_>>().join(" | ");
+        Err(Refusal::Conflict(format!(
+            "this version refuses the configuration of {} entries ({some}); change them first",
+            refused.len()
+        ))
+        .into())
+    })
+    .await
 }
 
 fn grants(query: &Query) -> Result<Vec<String>, Fault> {
@@ -72,10 +179,11 @@ fn grants(query: &Query) -> Result<Vec<String>, Fault> {
     }
 }
 
-fn active(query: &Query) -> Result<bool, Fault> {
+fn active(query: &Query) -> Result<Option<bool>, Fault> {
     match query.get("active") {
-        None | Some("true") => Ok(true),
-        Some("false") => Ok(false),
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
         Some(_) => Err(Fault::InvalidOption { option: "active", message: "expected true or false".to_owned() }),
     }
 }
@@ -103,21 +211,33 @@ fn inspect(context: &AdminContext, bytes: &[u8], grants: &[String]) -> Result<Co
     Ok(manifest)
 }
 
-fn plan(view: &dyn View, manifest: &ComponentManifest, active: bool, autos: &Autos) -> Result<Planned, Refusal> {
+fn plan(view: &dyn View, manifest: &ComponentManifest, active: Option<bool>, autos: &Autos) -> Result<(Change, Value), Refusal> {
     let name_version = format!("{}@{}", manifest.name, manifest.version);
     let existing = constraints::find(view, Kind::Component, &name_version)?;
     let entity = match &existing {
         Some(existing) => again(existing, manifest, active, autos)?,
-        None => Schema::of(Kind::Component).process_insert(body(manifest, active), autos).map_err(Refusal::Schema)?,
+        None => {
+            let active = match active {
+                Some(active) => active,
+                None => first_of_its_name(view, &manifest.name)?,
+            };
+            Schema::of(Kind::Component).process_insert(body(manifest, active), autos).map_err(Refusal::Schema)?
+        }
     };
-    let created = existing.is_none();
     let change = constraints::put(view, entity, existing.as_ref(), Context { now: autos.now, plugin: None })?;
-    let Planned { ops, answer } = planned(change)?;
-    Ok(Planned { ops, answer: json!({ "created": created, "entity": answer }) })
+    let entity = serde_json::to_value(&change.entity).unwrap_or_default();
+    Ok((change, json!({ "created": existing.is_none(), "entity": entity })))
 }
 
-/// The same bytes once more: what they were granted, and whether they serve, may be said anew.
-fn again(existing: &Entity, manifest: &ComponentManifest, active: bool, autos: &Autos) -> Result<Entity, Refusal> {
+/// Only the first version of a name serves by itself; a later upload changes no traffic until it is activated.
+fn first_of_its_name(view: &dyn View, name: &str) -> Result<bool, ViewError> {
+    let mut first = true;
+    view.each(Kind::Component, &Selection::All, &mut |component| first &= component.text("name") != Some(name))?;
+    Ok(first)
+}
+
+/// The same bytes once more: nothing new, but whether they serve may be said.
+fn again(existing: &Entity, manifest: &ComponentManifest, active: Option<bool>, autos: &Autos) -> Result<Entity, Refusal> {
     if existing.text("digest") != Some(manifest.digest.to_string().as_str()) {
         return Err(Refusal::Conflict(format!(
             "{}@{} is stored already, with other bytes (digest {}): a version never changes, so raise the component's version",
@@ -127,7 +247,9 @@ fn again(existing: &Entity, manifest: &ComponentManifest, active: bool, autos: &
         )));
     }
     let mut entity = existing.clone();
-    entity.body.insert("active".to_owned(), Value::Bool(active));
+    if let Some(active) = active {
+        entity.body.insert("active".to_owned(), Value::Bool(active));
+    }
     entity.body.insert("updated_at".to_owned(), Value::from(autos.now));
     Ok(entity)
 }

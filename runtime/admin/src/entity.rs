@@ -5,6 +5,7 @@
 
 use crate::answer::{self, SERVED};
 use crate::body::Input;
+use crate::component;
 use crate::context::AdminContext;
 use crate::error::Fault;
 use crate::guard::blocking;
@@ -22,7 +23,7 @@ use weir_model::{Autos, Entity, Id, Kind, Refusal, schema};
 use weir_store::{Plan, Planned, Written};
 
 /// How often a plugin entry is judged again because others changed it meanwhile.
-const RACES: usize = 5;
+pub(crate) const RACES: usize = 5;
 
 /// Seconds of the Unix clock.
 pub(crate) fn now() -> u64 {
@@ -65,18 +66,20 @@ pub(crate) async fn write(
         | Endpoint::Chain(_) => return Err(Fault::NotFound),
     };
     let wish = Arc::new(Wish { kind, mode, place, input: input.fields, form: input.form, autos: autos() });
-    let written = if kind == Kind::Plugin {
-        write_plugin(&context, &wish).await?
-    } else {
-        let plan: Plan = Box::new(move |view| planned(wish.judge(view, &|_| None)?));
-        context.store.write(plan).await?
+    let written = match kind {
+        Kind::Plugin => write_plugin(&context, &wish).await?,
+        Kind::Component => component::write(&context, wish).await?,
+        Kind::Service | Kind::Route | Kind::Consumer | Kind::KeyAuth => {
+            let plan: Plan = Box::new(move |view| planned(wish.judge(view, &|_| None)?));
+            context.store.write(plan).await?
+        }
     };
     let status = if mode == Mode::Insert { StatusCode::CREATED } else { StatusCode::OK };
     entity_answer(&context, status, written).await
 }
 
 /// What a plan hands over: the results, and the entity as the answer.
-pub(crate) fn planned(change: constraints::Change) -> Result<Planned, Refusal> {
+fn planned(change: constraints::Change) -> Result<Planned, Refusal> {
     let answer = serde_json::to_value(&change.entity).unwrap_or_default();
     Ok(Planned { ops: change.ops, answer })
 }

@@ -71,6 +71,14 @@ pub trait PluginCatalog: Send + Sync {
     fn plugin(&self, name: &str) -> Option<PluginInfo>;
     /// Whether the guest accepts this complete configuration: runs its `configure`.
     fn check_config(&self, name: &str, config: &Map<String, Value>) -> Result<(), Findings>;
+    /// As `check_config`, of a component that need not be installed: what it says to each of these complete configurations, in
+    /// their order. Asked before another version begins to serve the entries of its name.
+    fn try_configs(
+        &self,
+        bytes: &[u8],
+        grants: &[String],
+        configs: &[Map<String, Value>],
+    ) -> Result<Vec<Findings>, ComponentRefusal>;
     /// Compiles and asks a component: everything short of storing it. `grants` are what the operator allows.
     fn inspect(&self, bytes: &[u8], grants: &[String]) -> Result<ComponentManifest, ComponentRefusal>;
 }

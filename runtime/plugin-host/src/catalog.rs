@@ -8,6 +8,7 @@ use crate::limits::{Budget, CONFIG_BYTES, CONFIGURE_ERROR_BYTES};
 use crate::prepared::{Origin, Prepared};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use weir_model::entity::ComponentSettings;
 use weir_model::{ComponentManifest, ComponentRefusal, Findings, PluginCatalog, PluginInfo};
 
 impl PluginCatalog for Host {
@@ -24,17 +25,18 @@ impl PluginCatalog for Host {
         let Some(prepared) = self.installed(name) else {
             return whole(format!("the plugin '{name}' is not installed on this node"));
         };
-        let json = serde_json::to_vec(config).unwrap_or_default();
-        if json.len() > CONFIG_BYTES {
-            return whole(format!("the configuration has {} bytes of JSON; at most {CONFIG_BYTES} are allowed", json.len()));
-        }
-        match try_configure(&prepared, &json) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(message)) => Err(findings(cut(&message, CONFIGURE_ERROR_BYTES), config)),
-            Err(death) => {
-                whole(format!("the plugin was killed while it read the configuration ({}): {}", death.kill.name(), death.message))
-            }
-        }
+        judge(&prepared, config)
+    }
+
+    fn try_configs(
+        &self,
+        bytes: &[u8],
+        grants: &[String],
+        configs: &[Map<String, Value>],
+    ) -> Result<Vec<Findings>, ComponentRefusal> {
+        let draft = inspect::draft(self, bytes, Origin::Uploaded, grants)?;
+        let prepared = Arc::new(Prepared::new(draft, Origin::Uploaded, ComponentSettings::default()));
+        Ok(configs.iter().map(|config| judge(&prepared, config).err().unwrap_or_default()).collect())
     }
 
     fn inspect(&self, bytes: &[u8], grants: &[String]) -> Result<ComponentManifest, ComponentRefusal> {
@@ -49,6 +51,20 @@ impl PluginCatalog for Host {
             digest: draft.digest,
             size: bytes.len() as u64,
         })
+    }
+}
+
+fn judge(prepared: &Arc<Prepared>, config: &Map<String, Value>) -> Result<(), Findings> {
+    let json = serde_json::to_vec(config).unwrap_or_default();
+    if json.len() > CONFIG_BYTES {
+        return whole(format!("the configuration has {} bytes of JSON; at most {CONFIG_BYTES} are allowed", json.len()));
+    }
+    match try_configure(prepared, &json) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(message)) => Err(findings(cut(&message, CONFIGURE_ERROR_BYTES), config)),
+        Err(death) => {
+            whole(format!("the plugin was killed while it read the configuration ({}): {}", death.kill.name(), death.message))
+        }
     }
 }
 

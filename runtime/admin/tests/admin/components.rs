@@ -79,15 +79,26 @@ async fn one_version_serves_and_stays_while_it_is_used() {
     let message = admin.delete("/components/mine@1.0.0").await.message(409);
     assert!(message.contains("serves 1 plugin entries"), "{message}");
     admin.patch("/components/mine@1.0.0", json!({"active": false})).await.expect(409);
-    // An upload that the entries do not fit is refused, and says which.
+    // A later version changes nothing until it is activated, which is refused when entries do not fit, saying which.
     let strict = json!({"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]});
-    let message = upload(&admin, "", component("2.0.0", strict.clone())).await.message(409);
+    let second = upload(&admin, "", component("2.0.0", strict.clone())).await.expect(201);
+    assert_eq!(second["active"], json!(false));
+    let message = admin.patch("/components/mine@2.0.0", json!({"active": true})).await.message(409);
     assert!(message.contains("1 entries of plugin 'mine' do not fit version 2.0.0"), "{message}");
-    upload(&admin, "?active=false", component("2.0.0", strict)).await.expect(201);
-    admin.patch("/components/mine@2.0.0", json!({"active": true})).await.expect(409);
+    upload(&admin, "?active=true", component("2.0.0", strict)).await.expect(409);
+    // The guest of the new version is asked about every enabled entry, as it will be.
+    let picky =
+        json!({"type": "object", "properties": {"a": {"type": "integer"}, "minute": {"type": "integer", "default": 666}}});
+    upload(&admin, "", component("2.5.0", picky)).await.expect(201);
+    let message = admin.patch("/components/mine@2.5.0", json!({"active": true})).await.message(409);
+    assert!(
+        message.contains("refuses the configuration of 1 entries") && message.contains("minute: the guest refuses"),
+        "{message}"
+    );
     // One that they fit takes over, in one transaction.
     let wider = json!({"type": "object", "properties": {"a": {"type": "integer"}, "c": {"type": "boolean", "default": true}}});
     upload(&admin, "", component("3.0.0", wider)).await.expect(201);
+    admin.patch("/components/mine@3.0.0", json!({"active": true})).await.expect(200);
     assert_eq!(admin.get("/components/mine@1.0.0").await.expect(200)["active"], json!(false));
     let plugins = admin.get("/plugins").await.expect(200);
     assert_eq!(plugins["data"][0]["config"], json!({"a": 7, "c": true}));

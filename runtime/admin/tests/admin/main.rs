@@ -1,5 +1,7 @@
 //! The Admin API over real HTTP, on a real embedded store, with a catalog of plugins that the tests control.
 
+#![allow(clippy::panic, reason = "a test ends so, with the answer that it did not expect")]
+
 mod bodies;
 mod clients;
 mod components;

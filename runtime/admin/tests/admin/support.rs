@@ -116,6 +116,9 @@ impl PluginCatalog for Catalog {
         }
         if findings.is_empty() { Ok(()) } else { Err(findings) }
     }
+    fn try_configs(&self, _: &[u8], _: &[String], configs: &[Map<String, Value>]) -> Result<Vec<Findings>, ComponentRefusal> {
+        Ok(configs.iter().map(|config| self.check_config("", config).err().unwrap_or_default()).collect())
+    }
     /// A component of these tests is its manifest as JSON.
     fn inspect(&self, bytes: &[u8], _: &[String]) -> Result<ComponentManifest, ComponentRefusal> {
         let value: Value = serde_json::from_slice(bytes).map_err(|_| ComponentRefusal("not a component".to_owned()))?;
@@ -223,9 +226,8 @@ impl Admin {
         self.send(Method::DELETE, path, None).await
     }
     /// Creates and returns the entity.
-    #[track_caller]
-    pub fn create(&self, path: &str, body: Value) -> impl Future<Output = Value> {
-        async move { self.post(path, body).await.expect(201) }
+    pub async fn create(&self, path: &str, body: Value) -> Value {
+        self.post(path, body).await.expect(201)
     }
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         match body {

@@ -41,6 +41,21 @@ pub(super) fn delete(view: &dyn View, component: &Entity) -> Result<(), Refusal>
     unused(view, component, component.text("name").unwrap_or_default(), "deleted")
 }
 
+/// The entries of a plugin as they are after `ops`: what a version that begins to serve is asked about.
+pub fn entries_after(view: &dyn View, name: &str, ops: &[Op]) -> Result<Vec<Entity>, ViewError> {
+    let mut entries = named(view, Kind::Plugin, name)?;
+    for entry in &mut entries {
+        let changed = ops.iter().find_map(|op| match op {
+            Op::Put(after) if (after.kind, after.id) == (entry.kind, entry.id) => Some(after),
+            Op::Put(_) | Op::Delete { .. } => None,
+        });
+        if let Some(after) = changed {
+            *entry = after.clone();
+        }
+    }
+    Ok(entries)
+}
+
 fn active(component: &Entity) -> bool {
     component.body.get("active") == Some(&Value::Bool(true))
 }
@@ -100,7 +115,7 @@ fn refit(view: &dyn View, component: &Entity, name: &str, ops: &mut Vec<Op>) -> 
     misfits.truncate(NAMED);
     let version = component.text("version").unwrap_or_default();
     Err(Refusal::Conflict(format!(
-        "{count} entries of plugin '{name}' do not fit version {version} ({}); change them first, or upload it with ?active=false",
+        "{count} entries of plugin '{name}' do not fit version {version} ({}); change them first",
         misfits.join(" | ")
     )))
 }

@@ -7,6 +7,8 @@ mod component;
 #[cfg(test)]
 mod tests;
 
+pub use component::entries_after;
+
 use crate::schema::{expired, is_set};
 use crate::{Entity, Findings, Id, Kind, Op, PluginInfo, Refusal, Schema, Selection, View};
 use serde_json::{Map, Value, json};
