@@ -31,6 +31,15 @@
 //!
 //! What this crate never does: I/O of its own, or keeping anything of an exchange from one call to the next.
 
+/// The examples of the pages are run as this crate's.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/plugins.md")]
+    struct WritingAPlugin;
+}
+
 mod backing;
 mod exchange;
 mod findings;

@@ -1,4 +1,4 @@
-//! `cargo xtask plugins`: the stock plugins and the tests' guests as components, in the target folder's `plugins/`.
+//! `cargo xtask plugins`: the plugins, the SDK's examples and the tests' guests as components, in the target folder's `plugins/`.
 //!
 //! How a component is made is known by `tools/componentize` alone.
 
@@ -9,7 +9,7 @@ use crate::cargo::{cargo, root, target, tool};
 pub fn build() -> Outcome {
     let out = target().join("plugins");
     let mut command = cargo();
-    command.args(["run", "-p", "weir-componentize", "--", "--plugins", "--guests", "--out"]).arg(&out);
+    command.args(["run", "-p", "weir-componentize", "--", "--plugins", "--examples", "--guests", "--out"]).arg(&out);
     tool(command.arg("--target-dir").arg(target().join("components")))?;
     // What is no component is there to be refused: it is taken as it is.
     let scrap = root().join("tests/guests/not-wasm.wasm");

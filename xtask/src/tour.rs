@@ -61,7 +61,7 @@ fn step(line: &str) -> Result<Step, String> {
 fn request(words: Vec<String>) -> Result<(Request, String), String> {
     let mut request =
         Request { method: String::new(), authority: String::new(), target: String::new(), headers: Vec::new(), body: Vec::new() };
-    let (mut url, mut body) = (String::new(), Vec::new());
+    let (mut url, mut body, mut file) = (String::new(), Vec::new(), None);
     let mut words = words.into_iter().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} has no value"));
@@ -74,11 +74,12 @@ fn request(words: Vec<String>) -> Result<(Request, String), String> {
                 request.headers.push((name.trim().to_owned(), text.trim().to_owned()));
             }
             "-d" => body.push(value()?),
+            "--data-binary" => file = Some(contents(&value()?)?),
             option if option.starts_with('-') => return Err(format!("{option} is not an option that the tour knows")),
             _ => url = word,
         }
     }
-    request.body = body.join("&").into_bytes();
+    request.body = file.unwrap_or_else(|| body.join("&").into_bytes());
     let has_type = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
     if !request.body.is_empty() && !has_type {
         request.headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
@@ -87,6 +88,12 @@ fn request(words: Vec<String>) -> Result<(Request, String), String> {
         request.method = if request.body.is_empty() { "GET" } else { "POST" }.to_owned();
     }
     Ok((request, url))
+}
+
+/// The file behind `@`.
+fn contents(value: &str) -> Result<Vec<u8>, String> {
+    let file = value.strip_prefix('@').ok_or("--data-binary needs @FILE")?;
+    std::fs::read(file).map_err(|error| format!("{file}: {error}"))
 }
 
 fn aimed(request: &Request, url: &str) -> Request {

@@ -20,6 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bench/envoy-filter", &[]),
     ("xtask", &[]),
     ("tools/componentize", &[]),
+    // A workspace of its own, for cargo-fuzz.
+    ("runtime/proxy/fuzz", &["weir-proxy"]),
 ];
 
 /// Folders of plugins: each knows the SDK and nothing else of ours.
@@ -33,7 +35,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("axum", &["runtime/admin"]),
     // The Admin API's connections are hyper's too; tests and benchmark are clients.
     ("hyper", &["runtime/proxy", "runtime/admin", "tests", "bench"]),
-    ("wit-bindgen", &["plugin-sdk"]),
+    // The guest speaks a version of the interface that the SDK does not.
+    ("wit-bindgen", &["plugin-sdk", "tests/guests/wrong-interface-version"]),
 ];
 
 /// Findings on all manifests.
