@@ -58,6 +58,7 @@ pub(crate) async fn write(
         | Endpoint::Status
         | Endpoint::Endpoints
         | Endpoint::PluginsEnabled
+        | Endpoint::Absent
         | Endpoint::Tags(_)
         | Endpoint::Schema(_)
         | Endpoint::Validate(_)

@@ -76,6 +76,7 @@ async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Bo
         Endpoint::Status => Ok(information::status(&context)),
         Endpoint::Endpoints => Ok(information::endpoints()),
         Endpoint::PluginsEnabled => Ok(information::plugins_enabled(&context)),
+        Endpoint::Absent => Ok(information::nothing()),
         Endpoint::Tags(tag) => information::tags(&context, tag.as_deref(), &path, &query),
         Endpoint::Chain(route) => information::chain(&context, &route, query.get("consumer")),
         Endpoint::Schema(name) => schemas::entity(&name),

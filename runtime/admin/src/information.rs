@@ -88,6 +88,11 @@ pub(crate) fn plugins_enabled(context: &AdminContext) -> Response<Body> {
     answer::json(StatusCode::OK, &json!({ "enabled_plugins": names }))
 }
 
+/// The page of a kind that has no entities.
+pub(crate) fn nothing() -> Response<Body> {
+    answer::json(StatusCode::OK, &json!({ "data": [], "next": null }))
+}
+
 /// `GET /tags`, `GET /tags/{tag}`
 pub(crate) fn tags(context: &AdminContext, tag: Option<&str>, path: &str, query: &Query) -> Result<Response<Body>, Fault> {
     let (size, after) = (query.size()?, query.after_tag()?);

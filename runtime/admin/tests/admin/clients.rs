@@ -61,10 +61,13 @@ async fn a_sync_creates_level_by_level_with_its_own_ids_and_finds_nothing_to_do_
             assert!(made.values().any(|other| other == entity), "{path}: {entity}");
         }
     }
-    // Kinds that Weir does not have are 404, which clients read as "none".
-    for path in
-        ["/upstreams", "/certificates", "/snis", "/vaults?size=1000", "/consumer_groups", "/basic-auths", "/jwts", "/acls"]
-    {
+    // Of kinds that Weir does not have there are none. decK takes 404 for "none", but not of these three.
+    for path in ["/upstreams?size=1000", "/certificates?size=1000&tags=deck", "/snis"] {
+        assert_eq!(admin.get(path).await.expect(200), json!({"data": [], "next": null}), "{path}");
+        admin.post(path, json!({})).await.expect(405);
+    }
+    admin.put("/upstreams/u", json!({})).await.expect(404);
+    for path in ["/vaults?size=1000", "/consumer_groups", "/basic-auths", "/jwts", "/acls"] {
         assert_eq!(admin.get(path).await.expect(404), json!({"message": "Not found"}), "{path}");
     }
     // The second sync changes nothing.
