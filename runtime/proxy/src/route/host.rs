@@ -107,8 +107,13 @@ pub(crate) enum HostShape {
 impl HostPattern {
     /// From a route's `hosts`.
     pub(crate) fn parse(pattern: &str) -> Result<Self, HostError> {
+        if pattern.parse::<Ipv6Addr>().is_ok() {
+            let text = format!("[{}]", pattern.to_ascii_lowercase()).into();
+            return Ok(Self { shape: HostShape::Exact, text, port: None });
+        }
         let (name, port) = split_port(pattern)?;
         let (shape, text, fixed) = if let Some(rest) = name.strip_prefix('*') {
+            let rest = rest.strip_suffix('.').unwrap_or(rest);
             (HostShape::Ending, rest, rest.strip_prefix('.').ok_or(HostError::Name)?)
         } else if let Some(rest) = name.strip_suffix('*') {
             (HostShape::Beginning, rest, rest.strip_suffix('.').ok_or(HostError::Name)?)
@@ -182,6 +187,8 @@ mod tests {
         let pattern = |text: &str| HostPattern::parse(text).unwrap();
         assert_eq!(pattern("*.A.com:81"), HostPattern { shape: HostShape::Ending, text: ".a.com".into(), port: Some(81) });
         assert_eq!(pattern("a.*"), HostPattern { shape: HostShape::Beginning, text: "a.".into(), port: None });
+        assert_eq!(pattern("*.a.com."), HostPattern { shape: HostShape::Ending, text: ".a.com".into(), port: None });
+        assert_eq!(pattern("::A"), HostPattern { shape: HostShape::Exact, text: "[::a]".into(), port: None });
         assert_eq!(pattern("A.com."), HostPattern { shape: HostShape::Exact, text: "a.com".into(), port: None });
     }
 }

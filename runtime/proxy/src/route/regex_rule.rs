@@ -7,8 +7,9 @@ use regex::bytes::{Captures, Regex, RegexBuilder};
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use std::fmt;
 
-/// What one compiled pattern may take. A pattern of a path has a few KiB; one that needs more is a mistake or an attack.
-const COMPILED_BYTES: usize = 256 << 10;
+/// What one compiled pattern may take. What the schema lets pass is judged there, with a smaller limit; this one is wider by what
+/// comparing in any case can add, because a pattern that was accepted must never keep a node from serving the next snapshot.
+const COMPILED_BYTES: usize = 8 * weir_model::schema::REGEX_SIZE_LIMIT;
 
 /// What the cache of one pattern's lazily built automaton may grow to, per thread that uses it.
 const CACHE_BYTES: usize = 256 << 10;

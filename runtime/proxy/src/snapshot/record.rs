@@ -44,9 +44,6 @@ pub enum ServiceFault {
     /// Not a host name or an address.
     #[error("'{0}' is neither a host name nor an IP address")]
     Host(String),
-    /// Nobody listens on port 0.
-    #[error("port 0 cannot be connected to")]
-    Port,
     /// The path is not one.
     #[error("path '{0}': {1}")]
     Path(String, #[source] weir_model::path::PathError),
@@ -64,9 +61,6 @@ impl ServiceRecord {
             "https" => true,
             other => return Err(ServiceFault::Protocol(other.to_owned())),
         };
-        if service.port == 0 {
-            return Err(ServiceFault::Port);
-        }
         let wrong_host = || ServiceFault::Host(service.host.clone());
         let bare = service.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&service.host);
         let named = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
@@ -125,7 +119,6 @@ mod tests {
         assert_eq!(fault(service("grpc", "a", 80, None)), ServiceFault::Protocol("grpc".to_owned()));
         assert_eq!(fault(service("http", "a b", 80, None)), ServiceFault::Host("a b".to_owned()));
         assert_eq!(fault(service("http", "user@a", 80, None)), ServiceFault::Host("user@a".to_owned()));
-        assert_eq!(fault(service("http", "a", 0, None)), ServiceFault::Port);
         assert!(matches!(fault(service("http", "a", 80, Some("/%zz"))), ServiceFault::Path(..)));
     }
 

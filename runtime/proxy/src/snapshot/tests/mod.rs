@@ -1,5 +1,6 @@
 //! Tests of snapshots, and the view and entries that stand in for the store and the plugin host.
 
+mod accepted;
 mod building;
 mod chains;
 mod properties;

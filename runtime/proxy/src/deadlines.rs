@@ -1,0 +1,101 @@
+//! What a client connection waits for, and until when: one timer per connection, whatever it waits for.
+//!
+//! Setting or clearing a deadline writes a cell. The timer is armed again only when a deadline comes to lie before it, and when it
+//! fires too early; with the usual mix of long limits that is a few times a minute, not several times a request.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// What can take too long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// For bytes of the client.
+    Receive,
+    /// For the client to take bytes.
+    Send,
+    /// For the upstream.
+    Upstream,
+}
+
+/// The deadlines of one client connection.
+#[derive(Default)]
+pub struct Deadlines {
+    at: [Cell<Option<Instant>>; 3],
+    expired: Cell<Option<Wait>>,
+    timer: RefCell<Option<Pin<Box<Sleep>>>>,
+    armed: Cell<Option<Instant>>,
+}
+
+impl Deadlines {
+    /// Waits from now on, unless it is waiting already.
+    pub fn begin(&self, wait: Wait, limit: Duration) {
+        let cell = self.cell(wait);
+        if cell.get().is_none() {
+            cell.set(Instant::now().checked_add(limit));
+        }
+    }
+    /// Waits until then, whatever was set before.
+    pub fn set(&self, wait: Wait, at: Option<Instant>) {
+        self.cell(wait).set(at);
+    }
+    /// It has come.
+    pub fn end(&self, wait: Wait) {
+        self.cell(wait).set(None);
+    }
+    /// Takes note of a wait that took too long: whoever is waiting asks, once.
+    pub fn take_expired(&self, wait: Wait) -> bool {
+        let expired = self.expired.get() == Some(wait);
+        if expired {
+            self.expired.set(None);
+        }
+        expired
+    }
+
+    /// Ready with what has taken too long. Asked after everything else has been polled.
+    pub fn poll(&self, context: &mut Context<'_>) -> Poll<Wait> {
+        let Some(next) = self.at.iter().filter_map(Cell::get).min() else { return Poll::Pending };
+        let mut timer = self.timer.borrow_mut();
+        if self.armed.get().is_none_or(|armed| next < armed) {
+            self.arm(&mut timer, next);
+        }
+        while let Some(sleep) = timer.as_mut() {
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.armed.set(None);
+            let now = Instant::now();
+            if let Some(wait) = self.due(now) {
+                self.end(wait);
+                self.expired.set(Some(wait));
+                return Poll::Ready(wait);
+            }
+            let Some(next) = self.at.iter().filter_map(Cell::get).min() else { return Poll::Pending };
+            self.arm(&mut timer, next);
+        }
+        Poll::Pending
+    }
+
+    fn due(&self, now: Instant) -> Option<Wait> {
+        let due = |wait: Wait| self.cell(wait).get().is_some_and(|at| at <= now);
+        [Wait::Receive, Wait::Send, Wait::Upstream].into_iter().find(|&wait| due(wait))
+    }
+    fn arm(&self, timer: &mut Option<Pin<Box<Sleep>>>, at: Instant) {
+        self.armed.set(Some(at));
+        match timer {
+            Some(sleep) => sleep.as_mut().reset(at.into()),
+            None => *timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+        }
+    }
+    fn cell(&self, wait: Wait) -> &Cell<Option<Instant>> {
+        let [receive, send, upstream] = &self.at;
+        match wait {
+            Wait::Receive => receive,
+            Wait::Send => send,
+            Wait::Upstream => upstream,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+use super::*;
+
+const LIMITS: HeadLimits = HeadLimits { head: 32 << 10, target: 8 << 10, headers: 100 };
+
+fn scan(head: &[u8]) -> Progress {
+    HeadScan::default().advance(head, &LIMITS)
+}
+/// A head with these lines after `GET / HTTP/1.1` and `host: a`.
+fn with(lines: &str) -> Progress {
+    scan(format!("GET / HTTP/1.1\r\nhost: a\r\n{lines}\r\n").as_bytes())
+}
+fn body(framing: BodyFraming, bytes: &[u8]) -> Result<(usize, bool), BodyFault> {
+    let mut scan = BodyScan::new(framing);
+    let taken = scan.advance(bytes)?;
+    // The same bytes one by one must lead to the same end.
+    let mut single = BodyScan::new(framing);
+    let mut one_by_one = 0;
+    for byte in bytes {
+        one_by_one += single.advance(std::slice::from_ref(byte))?;
+    }
+    assert_eq!((taken, scan.ended()), (one_by_one, single.ended()));
+    Ok((taken, scan.ended()))
+}
+
+#[test]
+fn a_plain_head_is_complete_and_says_where_it_ends() {
+    let head = b"GET /a?b=c HTTP/1.1\r\nHost: example.com:80\r\n\r\n";
+    assert_eq!(scan(head), Progress::Complete(head.len(), BodyFraming::Length(0)));
+    let mut longer = head.to_vec();
+    longer.extend_from_slice(b"GET /next");
+    assert_eq!(scan(&longer), Progress::Complete(head.len(), BodyFraming::Length(0)));
+    assert_eq!(with("content-length: 007\r\n"), Progress::Complete(48, BodyFraming::Length(7)));
+    assert_eq!(with("Transfer-Encoding:\tChunked \r\n"), Progress::Complete(56, BodyFraming::Chunked));
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
+    let head = b"\r\nPOST /a HTTP/1.1\r\nHost: example.com\r\nContent-Length: 5\r\n\r\n";
+    let mut scan = HeadScan::default();
+    for end in 0..head.len() {
+        assert_eq!(scan.advance(&head[..end], &LIMITS), Progress::Incomplete, "after {end} bytes");
+    }
+    assert_eq!(scan.advance(head, &LIMITS), Progress::Complete(head.len(), BodyFraming::Length(5)));
+}
+
+#[test]
+fn request_lines_that_readers_could_disagree_on_are_refused() {
+    for (line, fault) in [
+        ("GET /", HeadFault::RequestLine),
+        ("GET  / HTTP/1.1", HeadFault::Target),
+        ("GET / HTTP/1.1 ", HeadFault::RequestLine),
+        ("GET / http/1.1", HeadFault::RequestLine),
+        ("GET / HTTP/1.2", HeadFault::Version),
+        ("GET / HTTP/2.0", HeadFault::Version),
+        ("GET / HTTP/0.9", HeadFault::Version),
+        ("get / HTTP/1.1", HeadFault::Method),
+        ("G\tT / HTTP/1.1", HeadFault::Method),
+        (" GET / HTTP/1.1", HeadFault::Method),
+        ("CONNECT a:1 HTTP/1.1", HeadFault::MethodNotServed),
+        ("TRACE / HTTP/1.1", HeadFault::MethodNotServed),
+        ("GET /#a HTTP/1.1", HeadFault::Target),
+        ("GET /a\\b HTTP/1.1", HeadFault::Target),
+        ("GET /\u{e9} HTTP/1.1", HeadFault::Target),
+        ("GET /a\u{1}b HTTP/1.1", HeadFault::Target),
+        ("GET /a b HTTP/1.1", HeadFault::Target),
+        ("GET * HTTP/1.1", HeadFault::Target),
+        ("GET a HTTP/1.1", HeadFault::Target),
+        ("GET ftp://a/ HTTP/1.1", HeadFault::Target),
+        ("GET http://b/ HTTP/1.1", HeadFault::Host),
+        ("GET http://u@a/ HTTP/1.1", HeadFault::Host),
+        ("GET http://a HTTP/1.1", HeadFault::Target),
+    ] {
+        assert_eq!(scan(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()), Progress::Refused(fault), "{line:?}");
+    }
+    assert!(matches!(scan(b"GET HTTP://A/x HTTP/1.1\r\nHost: a\r\n\r\n"), Progress::Complete(..)));
+}
+
+#[test]
+fn framing_headers_are_taken_only_in_their_one_plain_form() {
+    for (lines, fault) in [
+        ("content-length: 5\r\ntransfer-encoding: chunked\r\n", HeadFault::TwoLengths),
+        ("transfer-encoding: chunked\r\ncontent-length: 5\r\n", HeadFault::TwoLengths),
+        ("content-length: 5\r\ncontent-length: 5\r\n", HeadFault::ContentLength),
+        ("content-length: 5\r\ncontent-length: 6\r\n", HeadFault::ContentLength),
+        ("content-length: 5, 5\r\n", HeadFault::ContentLength),
+        ("content-length: +5\r\n", HeadFault::ContentLength),
+        ("content-length: -1\r\n", HeadFault::ContentLength),
+        ("content-length: 0x5\r\n", HeadFault::ContentLength),
+        ("content-length: 5_0\r\n", HeadFault::ContentLength),
+        ("content-length: 18446744073709551616\r\n", HeadFault::ContentLength),
+        ("content-length:\r\n", HeadFault::ContentLength),
+        ("transfer-encoding: xchunked\r\n", HeadFault::TransferEncoding),
+        ("transfer-encoding: chunked, identity\r\n", HeadFault::TransferEncoding),
+        ("transfer-encoding: identity, chunked\r\n", HeadFault::TransferEncoding),
+        ("transfer-encoding: identity\r\n", HeadFault::TransferEncoding),
+        ("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", HeadFault::TransferEncoding),
+        ("transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n", HeadFault::TransferEncoding),
+        ("transfer-encoding: \"chunked\"\r\n", HeadFault::TransferEncoding),
+        ("transfer-encoding: \u{b}chunked\r\n", HeadFault::Line),
+        ("transfer-encoding : chunked\r\n", HeadFault::Name),
+        ("transfer-encoding\t: chunked\r\n", HeadFault::Name),
+        ("transfer-encoding:\r\n chunked\r\n", HeadFault::TransferEncoding),
+    ] {
+        assert_eq!(with(lines), Progress::Refused(fault), "{lines:?}");
+    }
+    assert_eq!(
+        scan(b"POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"),
+        Progress::Refused(HeadFault::TransferEncoding)
+    );
+}
+
+#[test]
+fn header_lines_that_readers_could_disagree_on_are_refused() {
+    for (lines, fault) in [
+        ("a: b\n", HeadFault::Line),
+        ("a: b\rc: d\r\n", HeadFault::Line),
+        ("a: b\r\r\n", HeadFault::Line),
+        ("a: b\0\r\n", HeadFault::Line),
+        ("a: b\u{7f}\r\n", HeadFault::Line),
+        ("a: b\r\n c\r\n", HeadFault::Folded),
+        ("a b: c\r\n", HeadFault::Name),
+        ("a : c\r\n", HeadFault::Name),
+        (": c\r\n", HeadFault::Name),
+        ("a\r\n", HeadFault::Name),
+        ("\u{e9}: c\r\n", HeadFault::Name),
+        ("host: b\r\n", HeadFault::Host),
+    ] {
+        assert_eq!(with(lines), Progress::Refused(fault), "{lines:?}");
+    }
+    assert_eq!(scan(b"GET / HTTP/1.1\r\n x: y\r\nhost: a\r\n\r\n"), Progress::Refused(HeadFault::Folded));
+    assert_eq!(scan(b"GET / HTTP/1.1\nhost: a\n\n"), Progress::Refused(HeadFault::Line));
+    assert_eq!(scan(b"\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"), Progress::Refused(HeadFault::RequestLine));
+    assert!(matches!(with("a_b: \u{e9}\tc\r\n"), Progress::Complete(..)));
+}
+
+#[test]
+fn a_host_is_one_plain_name_or_address_with_a_port() {
+    for host in
+        ["", " ", "u@a", "a:b", "a:", "a:123456", "a/b", "a b", "a,b", "[::1", "[]", "[::g]", "[::1]x", "\u{e9}", "a%41", "a#"]
+    {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(scan(head.as_bytes()), Progress::Refused(HeadFault::Host), "{host:?}");
+    }
+    for host in ["a", "A.example-1.com:8080", "127.0.0.1", "[::1]", "[::1]:80", "a_b", "a."] {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert!(matches!(scan(head.as_bytes()), Progress::Complete(..)), "{host:?}");
+    }
+    assert_eq!(scan(b"GET / HTTP/1.1\r\n\r\n"), Progress::Refused(HeadFault::Host));
+    assert!(matches!(scan(b"GET / HTTP/1.0\r\n\r\n"), Progress::Complete(..)));
+}
+
+#[test]
+fn a_head_that_exceeds_a_limit_is_refused_before_it_is_complete() {
+    let limits = HeadLimits { head: 100, target: 20, headers: 2 };
+    let advance = |head: &str| HeadScan::default().advance(head.as_bytes(), &limits);
+    assert_eq!(advance(&format!("GET /{} HTTP/1.1\r\n", "a".repeat(20))), Progress::Refused(HeadFault::TargetTooLong));
+    assert_eq!(advance(&format!("GET /{}", "a".repeat(80))), Progress::Refused(HeadFault::TargetTooLong));
+    assert_eq!(advance(&format!("GET / HTTP/1.1\r\na: {}", "a".repeat(90))), Progress::Refused(HeadFault::TooLarge));
+    assert_eq!(advance("GET / HTTP/1.1\r\na: b\r\na: b\r\na: b\r\n"), Progress::Refused(HeadFault::TooMany));
+}
+
+#[test]
+fn bodies_end_where_their_framing_says() {
+    assert_eq!(body(BodyFraming::Length(0), b"GET"), Ok((0, true)));
+    assert_eq!(body(BodyFraming::Length(3), b"abcGET"), Ok((3, true)));
+    assert_eq!(body(BodyFraming::Length(4), b"abc"), Ok((3, false)));
+    assert_eq!(body(BodyFraming::Chunked, b"3\r\nabc\r\n0\r\n\r\nGET"), Ok((13, true)));
+    assert_eq!(body(BodyFraming::Chunked, b"A;x=\"y\"\r\n0123456789\r\n00\r\nT: v\r\n\r\nGET"), Ok((33, true)));
+    assert_eq!(body(BodyFraming::Chunked, b"3\r\nabc\r\n0\r\n"), Ok((11, false)));
+}
+
+#[test]
+fn malformed_chunks_are_refused() {
+    let zeros = format!("{}3\r\nabc\r\n0\r\n\r\n", "0".repeat(1000));
+    let extension = format!("3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(1000));
+    let extensions = format!("{}0\r\n\r\n", format!("1;{}\r\na\r\n", "x".repeat(200)).repeat(100));
+    let trailers = format!("0\r\n{}\r\n", "t: v\r\n".repeat(3000));
+    for bytes in [
+        "0x1\r\na\r\n0\r\n\r\n",
+        "+1\r\na\r\n0\r\n\r\n",
+        " 1\r\na\r\n0\r\n\r\n",
+        "1 \r\na\r\n0\r\n\r\n",
+        "\r\n",
+        ";x\r\n",
+        "1\na\n0\n\n",
+        "1\r\na\n0\r\n\r\n",
+        "1\r\nab\r\n0\r\n\r\n",
+        "10000000000000000\r\n",
+        "1;\u{1}\r\na\r\n",
+        "1;a\rb\r\na\r\n",
+        "0\r\n \r\n",
+        "0\r\nt: v\n\r\n",
+        "0\r\n\rx",
+        &zeros,
+        &extension,
+        &extensions,
+        &trailers,
+    ] {
+        assert_eq!(body(BodyFraming::Chunked, bytes.as_bytes()), Err(BodyFault), "{:?}", &bytes[..bytes.len().min(30)]);
+    }
+}

@@ -1,0 +1,95 @@
+//! A connection to an upstream: plain or TLS, made in time or not at all.
+//!
+//! Knows addresses and sockets, not HTTP.
+
+use crate::error::ProxyError;
+use crate::snapshot::ServiceRecord;
+use crate::upstream::resolve::Resolver;
+use crate::upstream::tls::UpstreamTls;
+use rustls::pki_types::ServerName;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The bytes' way.
+pub enum Stream {
+    /// TCP.
+    Plain(TcpStream),
+    /// TLS over TCP; boxed, because it is twenty times as large.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Reads what is there.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+    /// Writes what fits.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+    /// Sends what TLS has buffered.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+}
+
+/// An open connection and its history.
+pub struct Connection {
+    /// The bytes' way.
+    pub stream: Stream,
+    /// The address that was connected to.
+    pub peer: SocketAddr,
+    /// Exchanges that it has served.
+    pub served: u32,
+    /// When the last one ended.
+    pub idle_since: Instant,
+}
+
+impl Connection {
+    /// Opens a connection to one of the service's addresses; `attempt` chooses which, so that a second try meets another one.
+    pub async fn open(service: &ServiceRecord, attempt: u32, resolver: &Resolver, tls: &UpstreamTls) -> Result<Self, ProxyError> {
+        let addresses = resolver.resolve(&service.host).await?;
+        let chosen = usize::try_from(attempt).unwrap_or_default() % addresses.len().max(1);
+        let Some(address) = addresses.get(chosen) else {
+            return Err(ProxyError::UpstreamName { host: service.host.to_string(), cause: "no address".to_owned() });
+        };
+        let peer = SocketAddr::new(*address, service.port);
+        let refused = |error: io::Error| ProxyError::UpstreamConnect { address: peer.to_string(), cause: error.to_string() };
+        let stream = TcpStream::connect(peer).await.map_err(refused)?;
+        // Requests are written in one piece; waiting for more to send would only delay them.
+        stream.set_nodelay(true).map_err(refused)?;
+        let stream = if service.tls {
+            let config = tls.config(service.tls_verify).map_err(ProxyError::UpstreamTls)?;
+            let name =
+                ServerName::try_from(service.host.to_string()).map_err(|error| ProxyError::UpstreamTls(error.to_string()))?;
+            let stream = TlsConnector::from(config).connect(name, stream).await;
+            Stream::Tls(Box::new(stream.map_err(|error| ProxyError::UpstreamTls(error.to_string()))?))
+        } else {
+            Stream::Plain(stream)
+        };
+        Ok(Self { stream, peer, served: 0, idle_since: Instant::now() })
+    }
+
+    /// Whether the idle connection is still good: nothing has been read from it, neither bytes nor its end.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut byte = [0; 1];
+        self.stream.poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+}
