@@ -149,6 +149,11 @@ impl Instance {
         self.calls >= RETIRE_CALLS || memory.bytes > memory.limit / 4 * RETIRE_MEMORY_QUARTERS
     }
 
+    /// The plugin's name.
+    pub fn name(&self) -> &str {
+        &self.store.data().origin.name
+    }
+
     /// Bytes of linear memory.
     pub fn memory(&self) -> usize {
         self.store.data().memory.bytes

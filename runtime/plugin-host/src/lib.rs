@@ -27,6 +27,13 @@ mod state;
 mod trusted_code;
 mod worker;
 
+// The guests of the integration tests, also for tests that need the inside of this room.
+#[cfg(test)]
+extern crate self as weir_plugin_host;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 pub use compile::compile_child;
 pub use error::{EntryError, HostError};
 pub use figures::{LastFailure, PluginFigures};

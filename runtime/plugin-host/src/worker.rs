@@ -270,8 +270,10 @@ impl WorkerPlugins {
             let Some(home) = self.homes.get_mut(gone.home as usize).filter(|home| home.serial == gone.instance) else { continue };
             let Some(instance) = &mut home.instance else { continue };
             instance.begin();
-            if instance.release(gone.handle).is_err() {
-                // It could not even do that: it is poisoned now.
+            if let Err(death) = instance.release(gone.handle) {
+                // Nobody's exchange: so only told. The instance is poisoned now.
+                let (plugin, kind) = (instance.name(), death.kill.name());
+                tracing::warn!(plugin, kind, "plugin failed to release a configuration: {}", death.message);
                 home.instance = None;
             }
         }
@@ -346,5 +348,71 @@ fn report(entry: &Entry, phase: Phase, exchange: &Exchange, kill: Option<Kill>, 
     if let Line::Write { suppressed } = stats.failed(kill, failure, entry.prepared.shared().now()) {
         let exchange = exchange.id.as_str();
         tracing::warn!(plugin, version, entry = %entry.id, route, exchange, phase, kind, suppressed, "plugin failed: {message}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{World, exchange, guest, world};
+    use weir_model::entity::ComponentSettings;
+
+    fn call(plugins: &mut WorkerPlugins, entry: &Entry) {
+        assert!(matches!(plugins.call(Phase::Request, entry, &mut exchange()), Ending::Proceed));
+    }
+
+    fn round(plugins: &mut WorkerPlugins, now: Ticks) {
+        plugins.begin_round(now);
+        while plugins.round.next.is_some() {
+            plugins.step(now);
+        }
+    }
+
+    fn installed(name: &str, isolation: Isolation) -> World {
+        let world = world();
+        world.install_with(&guest(name), ComponentSettings { isolation, ..ComponentSettings::default() });
+        world
+    }
+
+    #[test]
+    fn idle_configurations_are_released_and_made_again_when_they_are_needed() {
+        let world = installed("idle", Isolation::Shared);
+        let entries: Vec<_> = (0..3 * STEP).map(|_| world.entry("idle")).collect();
+        let mut plugins = WorkerPlugins::new(world.host.clone());
+        entries.iter().for_each(|entry| call(&mut plugins, entry));
+        let now = world.host.shared().now();
+        round(&mut plugins, now);
+        assert_eq!(world.figures("idle").configurations, entries.len(), "they were used a moment ago");
+        round(&mut plugins, now + IDLE_CONFIGURATION);
+        assert_eq!(world.figures("idle").configurations, 0);
+        call(&mut plugins, &entries[0]);
+        assert_eq!((world.figures("idle").configurations, world.figures("idle").instances), (1, 1));
+    }
+
+    #[test]
+    fn instances_of_their_own_are_bounded_and_the_least_recently_used_goes() {
+        let world = installed("own", Isolation::PerConfiguration);
+        let entries: Vec<_> = (0..=ISOLATED_INSTANCES).map(|_| world.entry("own")).collect();
+        let mut plugins = WorkerPlugins::new(world.host.clone());
+        entries.iter().for_each(|entry| call(&mut plugins, entry));
+        assert_eq!(world.figures("own").instances, ISOLATED_INSTANCES);
+        assert!(plugins.isolated.contains_key(&entries[ISOLATED_INSTANCES].slot));
+        let now = world.host.shared().now();
+        round(&mut plugins, now + IDLE_CONFIGURATION);
+        assert_eq!(world.figures("own").instances, 0);
+    }
+
+    #[test]
+    fn a_guest_that_cannot_release_loses_its_instance_and_nothing_else() {
+        let world = world();
+        world.install(&crate::support::Guest { release: "unreachable".into(), ..guest("stuck") });
+        let (gone, stays) = (world.entry("stuck"), world.entry("stuck"));
+        let mut plugins = WorkerPlugins::new(world.host.clone());
+        call(&mut plugins, &gone);
+        call(&mut plugins, &stays);
+        drop(gone);
+        plugins.maintain();
+        assert_eq!(world.figures("stuck").instances, 0);
+        call(&mut plugins, &stays);
     }
 }

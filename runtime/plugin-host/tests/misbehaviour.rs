@@ -1,6 +1,9 @@
 //! Components that misbehave, each on a current-thread runtime beside a good neighbour: only the call itself ends, for a reason that is
 //! named, and the neighbour goes on.
 
+// A test that cannot go on has failed: that is what these two are for.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod support;
 
 use support::*;
@@ -312,4 +315,66 @@ fn the_host_call_budget_of_the_settings_holds() {
     let thrice = "(drop (call $now)) (drop (call $now)) (drop (call $now)) (call $proceed)";
     let bad = guest("thrice").import("clock", "now-ms", "(func $now (result i64))").request(thrice);
     is_killed_with(&bad, settings, Kill::HostCalls);
+}
+
+/// A store that fails in the worst way.
+struct Panics;
+
+impl weir_model::View for Panics {
+    fn revision(&self) -> weir_model::Revision {
+        weir_model::Revision(1)
+    }
+    fn get(&self, _: weir_model::Kind, _: weir_model::Id) -> Result<Option<weir_model::Entity>, weir_model::ViewError> {
+        panic!("the store panics")
+    }
+    fn find(&self, _: weir_model::Kind, _: &str, _: &str) -> Result<Option<weir_model::Id>, weir_model::ViewError> {
+        panic!("the store panics")
+    }
+    fn list(
+        &self,
+        _: weir_model::Kind,
+        _: &weir_model::Selection,
+        _: Option<weir_model::Id>,
+        _: usize,
+    ) -> Result<weir_model::Page, weir_model::ViewError> {
+        Ok(weir_model::Page::default())
+    }
+    fn tags(
+        &self,
+        _: Option<&str>,
+        _: Option<(String, weir_model::Kind, weir_model::Id)>,
+        _: usize,
+    ) -> Result<Vec<(String, weir_model::Kind, weir_model::Id)>, weir_model::ViewError> {
+        Ok(Vec::new())
+    }
+    fn count(&self, _: weir_model::Kind) -> Result<u64, weir_model::ViewError> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_panic_of_the_host_itself_ends_only_the_call_and_gives_the_exchange_back() {
+    let manifest = r#"{"name":"finder","version":"1.0.0","priority":1,"config":{"type":"object","properties":{}},"credentials":["key-auth"]}"#;
+    let finder = guest("finder")
+        .import("credentials", "find", "(func $find (param i32 i32 i32 i32 i32))")
+        .manifest(manifest)
+        .data("key-auth")
+        .request("(call $find (i32.const 1024) (i32.const 8) (i32.const 1024) (i32.const 1) (i32.const 400)) (call $proceed)");
+    let world = world();
+    world.install(&finder);
+    world.install(&guest("neighbour"));
+    let (entry, neighbour) = (world.entry("finder"), world.entry("neighbour"));
+    in_runtime(|| {
+        let mut plugins = WorkerPlugins::new(world.host.clone());
+        let mut exchange = exchange();
+        exchange.directory = Some(weir_model::Directory::new(std::sync::Arc::new(Panics)));
+        for _ in 0..3 {
+            assert!(matches!(plugins.call(Phase::Request, &entry, &mut exchange), Ending::Killed(Kill::Host)));
+            assert_eq!(exchange.id, "0123456789abcdef0123456789abcdef");
+            assert!(matches!(plugins.call(Phase::Request, &neighbour, &mut exchange), Ending::Proceed));
+        }
+    });
+    let last = world.figures("finder").last_failure.unwrap();
+    assert_eq!((last.kind, last.message.as_str()), ("host", "the host failed: the store panics"));
+    assert_eq!(world.figures("finder").instances, 0);
 }

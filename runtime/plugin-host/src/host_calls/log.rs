@@ -27,10 +27,10 @@ impl State {
         let exchange = self.phase.is_some().then_some(self.exchange.id.as_str());
         let route = self.phase.and(self.exchange.route.as_deref()).map(|route| route.id_text.as_str());
         match level {
-            Level::Debug => tracing::debug!(target: "weir::plugin", plugin, version, route, exchange, "{message}"),
-            Level::Info => tracing::info!(target: "weir::plugin", plugin, version, route, exchange, "{message}"),
-            Level::Warn => tracing::warn!(target: "weir::plugin", plugin, version, route, exchange, "{message}"),
-            Level::Error => tracing::error!(target: "weir::plugin", plugin, version, route, exchange, "{message}"),
+            Level::Debug => tracing::debug!(target: "plugin", plugin, version, route, exchange, "{message}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, version, route, exchange, "{message}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, version, route, exchange, "{message}"),
+            Level::Error => tracing::error!(target: "plugin", plugin, version, route, exchange, "{message}"),
         }
     }
 

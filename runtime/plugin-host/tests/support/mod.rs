@@ -3,7 +3,8 @@
 //! A guest is a template with holes: the body of each phase and of `configure`. It has two pages of memory: results at 256, the
 //! text that it was configured with at 512, data from 1024, and a heap that only grows from 65536.
 
-#![allow(dead_code)]
+// Not every test needs everything; and a test that cannot go on has failed.
+#![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub struct Guest {
     pub log: Option<String>,
     /// Returns the address of a result; the JSON is at `$json`, `$length` bytes.
     pub configure: String,
+    /// In `release`.
+    pub release: String,
     /// At instantiation.
     pub start: String,
     /// At 1024.
@@ -85,6 +88,7 @@ pub fn guest(name: &str) -> Guest {
         response: None,
         log: None,
         configure: "(call $ok (i32.const 0))".into(),
+        release: String::new(),
         start: String::new(),
         data: String::new(),
         pages: 4,
@@ -143,7 +147,7 @@ impl Guest {
             }
             None => String::new(),
         };
-        let Self { imports, configure, start, data, pages, .. } = self;
+        let Self { imports, configure, release, start, data, pages, .. } = self;
         let request = phase("request-phase", "on-request", &self.request, "(result i32)");
         let response = phase("response-phase", "on-response", &self.response, "(result i32)");
         let log = phase("log-phase", "on-log", &self.log, "");
@@ -185,7 +189,7 @@ impl Guest {
               (global.set $configured (i32.add (global.get $configured) (i32.const 1)))
               {configure})
             (func (export "weir:plugin/plugin@0.1.0#release") (param $config i32)
-              (global.set $configured (i32.sub (global.get $configured) (i32.const 1))))
+              (global.set $configured (i32.sub (global.get $configured) (i32.const 1))) {release})
             {request} {response} {log}
             (func $start {start}) (start $start))"#
         )
