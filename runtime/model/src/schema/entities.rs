@@ -187,7 +187,7 @@ fn routes() -> Schema {
         field("methods", set(matching("^[A-Z]+$"))),
         field("hosts", array(ruled(Some(rules::route_host))).about("Exact, *.example.com or example.*; an optional port.")),
         field("paths", array(ruled(Some(rules::route_path))).about("Prefixes, or ~ and a regex.")),
-        field("headers", Spec::new(headers).about("Header names and the values that match; one value ~*… is a regex.")),
+        field("headers", Spec::new(headers).about("Header names and the values that match; a value ~*… is a regex.")),
         field("snis", set(text()).served(json!([])).about("Not served by this version.")),
         field("sources", set(Spec::new(Shape::Any)).served(json!([])).about("Only for protocols that are not served.")),
         field("destinations", set(Spec::new(Shape::Any)).served(json!([])).about("Only for protocols that are not served.")),
@@ -234,9 +234,14 @@ fn has_matcher(body: &Map<String, Value>, findings: &mut Findings) {
 
 fn header_regexes(body: &Map<String, Value>, findings: &mut Findings) {
     for (name, values) in body.get("headers").and_then(Value::as_object).into_iter().flatten() {
-        let Some([Value::String(value)]) = values.as_array().map(Vec::as_slice) else { continue };
-        if let Some(Err(message)) = value.strip_prefix("~*").map(rules::regex) {
-            findings.add(["headers", name, "1"], message);
+        let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
+        if values.is_empty() {
+            findings.add(["headers", name], "must hold at least one value");
+        }
+        for (index, value) in values.iter().enumerate() {
+            if let Some(Err(message)) = value.as_str().and_then(|value| value.strip_prefix("~*")).map(rules::regex) {
+                findings.add(["headers".to_owned(), name.clone(), (index + 1).to_string()], message);
+            }
         }
     }
 }

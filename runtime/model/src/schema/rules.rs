@@ -1,7 +1,7 @@
 //! Rules of single texts: names, tags, hosts, paths. Each says what is wrong in one sentence, in Kong's words where it has any.
 
 use regex::RegexBuilder;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Bytes of a compiled regex. A path regex of a few hundred characters needs a few KiB; one that needs more than this is a
 /// memory bomb and is refused when it is written.
@@ -69,11 +69,19 @@ pub(super) fn route_host(text: &str) -> Result<(), String> {
         Some((host, port)) if !port.ends_with(']') && (!host.contains(':') || host.ends_with(']')) => (host, Some(port)),
         _ => (text, None),
     };
-    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+    // Digits only: `parse` alone would take `+80`. Nobody can send port 0.
+    let is_port = |port: &str| {
+        (1..=5).contains(&port.len())
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    if port.is_some_and(|port| !is_port(port)) {
         return Err("invalid port number".to_owned());
     }
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    if bare.parse::<IpAddr>().is_ok() {
+    if let Some(bracketed) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return if bracketed.parse::<Ipv6Addr>().is_ok() { Ok(()) } else { Err(format!("invalid hostname: {text}")) };
+    }
+    if host.parse::<IpAddr>().is_ok() {
         return Ok(());
     }
     let name = match host.matches('*').count() {
@@ -84,13 +92,14 @@ pub(super) fn route_host(text: &str) -> Result<(), String> {
             .ok_or("invalid wildcard: must be placed at leftmost or rightmost label")?,
         _ => return Err("invalid wildcard: only one is allowed".to_owned()),
     };
-    if hostname(name) { Ok(()) } else { Err(format!("invalid hostname: {text}")) }
+    let empty_label = host.ends_with('*') && name.ends_with('.');
+    if hostname(name) && !empty_label { Ok(()) } else { Err(format!("invalid hostname: {text}")) }
 }
 
 /// A name of a request header.
 pub(super) fn header_name(text: &str) -> Result<(), String> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !text.bytes().all(token) {
+    if text.is_empty() || !text.bytes().all(token) {
         return Err(format!("bad header name '{text}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"));
     }
     if text.eq_ignore_ascii_case("host") {
@@ -104,7 +113,11 @@ pub(super) fn service_path(text: &str) -> Result<(), String> {
     if !text.starts_with('/') {
         return Err("should start with: /".to_owned());
     }
-    path_characters(text)
+    path_characters(text)?;
+    match crate::path::normalise(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("invalid path: '{text}' ({error})")),
+    }
 }
 
 /// A path of a route: a normalised prefix, or `~` and a regex.
@@ -128,7 +141,9 @@ pub(super) fn route_path(text: &str) -> Result<(), String> {
 
 /// A regex that the router will compile: linear time, no look-around, no back-references.
 pub(super) fn regex(pattern: &str) -> Result<(), String> {
-    match RegexBuilder::new(&format!("^(?:{pattern})")).size_limit(REGEX_SIZE_LIMIT).build() {
+    let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).build();
+    // Alone too: `a)|(b` would close the group that anchors it.
+    match compile(pattern).and_then(|_| compile(&format!("^(?:{pattern})"))) {
         Ok(_) => Ok(()),
         Err(regex::Error::CompiledTooBig(_)) => Err(format!("invalid regex: '{pattern}' (it needs more than 1 MiB)")),
         Err(error) => {
@@ -168,7 +183,23 @@ mod tests {
         for good in ["example.com", "*.example.com", "example.*", "example.com:8080", "*.x:1", "127.0.0.1", "[::1]:80", "::1"] {
             assert_eq!(route_host(good), Ok(()), "{good}");
         }
-        for bad in ["*", "a.*.b", "*.a.*", "a*.b", "exa mple", "a.b:x", "-a.b", "a..b", "", "a/b", "a.b:99999"] {
+        for bad in [
+            "*",
+            "a.*.b",
+            "*.a.*",
+            "a*.b",
+            "exa mple",
+            "a.b:x",
+            "-a.b",
+            "a..b",
+            "",
+            "a/b",
+            "a.b:99999",
+            "a:0",
+            "a:+1",
+            "a..*",
+            "[1.2.3.4]",
+        ] {
             assert!(route_host(bad).is_err(), "{bad}");
         }
     }
@@ -199,6 +230,7 @@ mod tests {
         assert_eq!(route_path("/a%zz"), Err("invalid url-encoded value: '%zz'".to_owned()));
         assert!(route_path("/ä").unwrap_err().starts_with("invalid path"));
         assert!(route_path("/a?b").unwrap_err().starts_with("invalid path"));
+        assert!(route_path("~/a)|(b").is_err() && service_path("/a%00").is_err() && service_path("/..%2fa").is_err());
         assert!(route_path("~/a(").unwrap_err().starts_with("invalid regex: '/a('"));
         assert!(route_path("~/(a{1000}){1000}").unwrap_err().contains("more than 1 MiB"));
     }
@@ -207,6 +239,8 @@ mod tests {
     fn tags_and_names_say_what_they_may_hold() {
         assert!(tag("prod é").is_ok() && tag("a,b").is_err() && tag("a/b").is_err());
         assert!(name("a.b-c_d~é").is_ok() && name("a b").is_err() && name("a/b").is_err() && name("a\u{85}").is_err());
-        assert!(header_name("x-a").is_ok() && header_name("Host").is_err() && header_name("a b").is_err());
+        assert!(
+            header_name("x-a").is_ok() && header_name("Host").is_err() && header_name("a b").is_err() && header_name("").is_err()
+        );
     }
 }
