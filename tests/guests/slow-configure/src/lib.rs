@@ -1,5 +1,5 @@
 //! Takes its time to look at a configuration.
-//! The gateway gives `configure` the same CPU time as a phase: the write is refused, and the worker is not held up.
+//! The gateway bounds the CPU time of `configure` too: the write is refused, and no worker is held up.
 use plugin_sdk::{Exchange, Findings, Flow, Plugin, Result};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
