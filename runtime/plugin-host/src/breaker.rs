@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 /// Kills are counted within this time; what happened longer ago does not count.
 const WINDOW: Ticks = 10 * TICKS_A_SECOND;
 
-/// Kills that burned a worker's time (CPU or memory budget) which open the breaker. Two, not one, so that a single odd request does
-/// not cut a plugin out; not more, because each holds up every neighbour on the worker for the whole budget.
+/// Kills that burned a worker's time (CPU or memory budget) which open the breaker. Two, not one, so that a single odd request
+/// does not cut a plugin out; not more, because each holds up every neighbour on the worker for the whole budget.
 const COSTLY_KILLS: u32 = 2;
 
 /// Other kills that open the breaker, and only if at least half the calls in the window were killed: a stranger who has found a
@@ -136,7 +136,8 @@ impl Breaker {
         if record.costly < COSTLY_KILLS && !(record.cheap >= CHEAP_KILLS && mostly_killed) {
             return Change::None;
         }
-        // Opening soon after a probe closed it goes on doubling: otherwise a plugin that fails half the time costs a budget a window.
+        // Opening soon after a probe closed it goes on doubling: otherwise a plugin that fails half the time costs a budget a
+        // window.
         let relapse = record.pause > 0 && now < record.closed_at + LONGEST_PAUSE;
         record.pause = if relapse { (record.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
         record.open_until = now + record.pause;

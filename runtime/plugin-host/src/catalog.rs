@@ -86,8 +86,8 @@ fn whole(message: String) -> Result<(), Findings> {
     Err(findings)
 }
 
-/// Each line of the guest's error is a finding: `field.inner: reason`, or only a reason. A line that merely looks like the former ("a: b")
-/// names no field of the configuration.
+/// Each line of the guest's error is a finding: `field.inner: reason`, or only a reason. A line that merely looks like the former
+/// ("a: b") names no field of the configuration.
 fn findings(message: &str, config: &Map<String, Value>) -> Findings {
     let mut findings = Findings::default();
     for line in message.lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -46,8 +46,8 @@ impl Host {
         }))
     }
 
-    /// Makes a component ready (compiles it or takes it from the cache, links it, asks who it is) and puts it in the place of the one
-    /// of the same name: entries made later use it. Blocks, maybe for seconds: call it off the workers.
+    /// Makes a component ready (compiles it or takes it from the cache, links it, asks who it is) and puts it in the place of the
+    /// one of the same name: entries made later use it. Blocks, maybe for seconds: call it off the workers.
     pub fn install(
         &self,
         bytes: &[u8],

@@ -1,8 +1,8 @@
 //! Runs plugins: wasm components, prepared, configured and called within limits.
 //!
 //! A plugin can slow, fail or kill only its own exchange. This room knows exchanges, components and configurations; never the
-//! store, sockets or HTTP on the wire. No host function waits, nothing in here panics into the caller, and machine code comes only
-//! from this node's own compiler (`trusted_code`).
+//! store, sockets or HTTP on the wire. No host function waits, nothing in here panics into the caller, and machine code comes
+//! only from this node's own compiler (`trusted_code`).
 
 mod bindings;
 mod breaker;

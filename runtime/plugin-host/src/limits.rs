@@ -47,7 +47,8 @@ pub const SCRATCH_CPU_MS: u64 = 5_000;
 /// clean change between two calls, not in a killed one.
 pub const RETIRE_MEMORY_QUARTERS: usize = 3;
 
-/// Instances are replaced after so many calls, which bounds what else may pile up in them. At 20 us a replacement it costs nothing.
+/// Instances are replaced after so many calls, which bounds what else may pile up in them. At 20 us a replacement it costs
+/// nothing.
 pub const RETIRE_CALLS: u64 = 1_000_000;
 
 /// Configurations that were not used for this long are released in the guest.

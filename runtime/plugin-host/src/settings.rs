@@ -29,7 +29,8 @@ impl HostSettings {
 /// Who turns a component into machine code.
 #[derive(Clone, Debug)]
 pub enum Compiler {
-    /// A child process with limits of its own: a component that makes the compiler run away takes the child with it, not the node.
+    /// A child process with limits of its own: a component that makes the compiler run away takes the child with it, not the
+    /// node.
     Child {
         /// The program, usually this node's own binary.
         program: PathBuf,

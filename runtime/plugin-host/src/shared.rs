@@ -62,8 +62,8 @@ pub fn unix_seconds() -> i64 {
     i64::try_from(unix_millis() / 1_000).unwrap_or(i64::MAX)
 }
 
-/// Dense numbers, given again after use, each with a serial that never is: a table by number stays small, and what stands in it can
-/// be told from what stood there before.
+/// Dense numbers, given again after use, each with a serial that never is: a table by number stays small, and what stands in it
+/// can be told from what stood there before.
 #[derive(Default)]
 pub struct Slots {
     table: Mutex<Table>,

@@ -160,7 +160,8 @@ impl State {
     }
 
     /// Asked at each tick while the guest runs. CPU time and not wall time, so that a worker which the system put aside does not
-    /// kill an innocent plugin. The clock is first read at the first tick: reading it for every call would cost more than the call.
+    /// kill an innocent plugin. The clock is first read at the first tick: reading it for every call would cost more than the
+    /// call.
     pub fn at_tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let state = store.data_mut();
         let now = thread_cpu();

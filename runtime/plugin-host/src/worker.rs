@@ -1,7 +1,7 @@
 //! The plugins of one worker thread: which instance answers a call, and what its ending means.
 //!
-//! One instance for each component, reused by all of its entries and exchanges, unless its settings ask for more isolation. A call
-//! runs to its end before the next begins, so one is enough, and there is nothing to lock.
+//! One instance for each component, reused by all of its entries and exchanges, unless its settings ask for more isolation. A
+//! call runs to its end before the next begins, so one is enough, and there is nothing to lock.
 
 use crate::breaker::{Admission, Change};
 use crate::exchange::{Ending, Exchange, Kill};
@@ -136,8 +136,8 @@ impl WorkerPlugins {
         }
     }
 
-    /// Gives back what is no longer used: instances of replaced components, configurations of replaced entries, what was idle. Call
-    /// it about once a second from the worker's own timer; a busy worker does the same in small steps.
+    /// Gives back what is no longer used: instances of replaced components, configurations of replaced entries, what was idle.
+    /// Call it about once a second from the worker's own timer; a busy worker does the same in small steps.
     pub fn maintain(&mut self) {
         let now = self.host.shared().now();
         self.begin_round(now);
@@ -192,7 +192,8 @@ impl WorkerPlugins {
                 instance.run(phase, caller(entry, handle), exchange)
             }),
         };
-        // A killed instance is poisoned; a worn one is replaced between two calls. A configuration that was refused harms nothing.
+        // A killed instance is poisoned; a worn one is replaced between two calls. A configuration that was refused harms
+        // nothing.
         let poisoned = matches!(&called, Err(death) if death.kill != Kill::Configure);
         if poisoned || instance.is_worn() {
             home.instance = None;

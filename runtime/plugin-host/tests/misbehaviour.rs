@@ -1,5 +1,5 @@
-//! Components that misbehave, each on a current-thread runtime beside a good neighbour: only the call itself ends, for a reason that is
-//! named, and the neighbour goes on.
+//! Components that misbehave, each on a current-thread runtime beside a good neighbour: only the call itself ends, for a reason
+//! that is named, and the neighbour goes on.
 
 // A test that cannot go on has failed: that is what these two are for.
 #![allow(clippy::unwrap_used, clippy::panic)]

@@ -24,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// The signal of an exceeded CPU limit, the same number on every Linux.
 const SIGXCPU: i32 = 24;
 
-/// Entry point of the compiling child (`weir compile`): limits itself, reads a component from stdin, writes its machine code to stdout.
-/// Exit code 1: the component is refused, and stderr says why.
+/// Entry point of the compiling child (`weir compile`): limits itself, reads a component from stdin, writes its machine code to
+/// stdout. Exit code 1: the component is refused, and stderr says why.
 pub fn compile_child() -> ExitCode {
     match limit_self().and_then(|()| compile_stdin()) {
         Ok(()) => ExitCode::SUCCESS,

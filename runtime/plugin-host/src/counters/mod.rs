@@ -91,24 +91,7 @@ impl Counters {
     pub fn take(&self, owner: Id, key: &str, limits: &[Limit], amount: u64, now: i64) -> Taken {
         let mut buffer = [0; 16 + PLAIN_KEY_BYTES];
         let key = storage_key(&mut buffer, owner, key);
-        let mut shard = self.shard(key);
-        let cells = shard.cells(key);
-        let mut room = true;
-        for limit in limits.iter().take(MAX_LIMITS) {
-            let cell = &mut cells[limit.period as usize];
-            cell.advance(limit.period, now);
-            room &= cell.used.checked_add(amount).is_some_and(|used| used <= limit.max);
-        }
-        let mut usages = [Usage::default(); MAX_LIMITS];
-        for (limit, usage) in limits.iter().zip(&mut usages) {
-            let cell = &mut cells[limit.period as usize];
-            if room {
-                cell.used += amount;
-            }
-            let seconds = cell.end.saturating_sub(now.max(cell.start)).max(1);
-            *usage = Usage { used: cell.used, resets_in: u32::try_from(seconds).unwrap_or(u32::MAX) };
-        }
-        (room, usages)
+        self.shard(key).with(key, |cells| take_from(cells, limits, amount, now))
     }
 
     /// Forgets the keys of one shard whose windows have all ended. Called in turn for every shard, from the ticker.
@@ -143,21 +126,43 @@ impl Counters {
 }
 
 impl Shard {
-    fn cells(&mut self, key: &[u8]) -> &mut Cells {
-        if !self.young.contains_key(key) {
-            let (key, cells) = self.old.remove_entry(key).unwrap_or_else(|| (key.into(), Cells::default()));
-            if self.young.len() >= KEYS_A_GENERATION {
-                self.old = std::mem::take(&mut self.young);
-            }
-            self.young.insert(key, cells);
+    /// Looks at the cells of a key; a key that was in the old generation, or nowhere, comes into the young one.
+    fn with<T>(&mut self, key: &[u8], look: impl FnOnce(&mut Cells) -> T) -> T {
+        // The usual case first: one look-up.
+        if let Some(cells) = self.young.get_mut(key) {
+            return look(cells);
         }
-        // Present: found by the test above, or inserted just now.
-        self.young.get_mut(key).expect("the key was found or inserted above")
+        let (key, mut cells) = self.old.remove_entry(key).unwrap_or_else(|| (key.into(), Cells::default()));
+        let answer = look(&mut cells);
+        if self.young.len() >= KEYS_A_GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, cells);
+        answer
     }
 }
 
-/// The owner's id, then the key, or the digest of a long one. (A short key cannot be mistaken for a digest: those have 33 bytes, and
-/// begin with 0xff, which no UTF-8 text has.)
+fn take_from(cells: &mut Cells, limits: &[Limit], amount: u64, now: i64) -> Taken {
+    let mut room = true;
+    for limit in limits.iter().take(MAX_LIMITS) {
+        let cell = &mut cells[limit.period as usize];
+        cell.advance(limit.period, now);
+        room &= cell.used.checked_add(amount).is_some_and(|used| used <= limit.max);
+    }
+    let mut usages = [Usage::default(); MAX_LIMITS];
+    for (limit, usage) in limits.iter().zip(&mut usages) {
+        let cell = &mut cells[limit.period as usize];
+        if room {
+            cell.used += amount;
+        }
+        let seconds = cell.end.saturating_sub(now.max(cell.start)).max(1);
+        *usage = Usage { used: cell.used, resets_in: u32::try_from(seconds).unwrap_or(u32::MAX) };
+    }
+    (room, usages)
+}
+
+/// The owner's id, then the key, or the digest of a long one. (A short key cannot be mistaken for a digest: those have 33 bytes,
+/// and begin with 0xff, which no UTF-8 text has.)
 fn storage_key<'a>(buffer: &'a mut [u8; 16 + PLAIN_KEY_BYTES], owner: Id, key: &str) -> &'a [u8] {
     buffer[..16].copy_from_slice(owner.as_bytes());
     let length = if key.len() <= PLAIN_KEY_BYTES {

@@ -1,7 +1,7 @@
 //! `credentials`: finding one, and making its consumer the exchange's.
 //!
-//! A component that imports this without the grant is not installed, so whoever gets here may. The handles that a plugin holds are
-//! positions in the exchange's own list of what was found: nothing that a guest can invent authenticates anybody.
+//! A component that imports this without the grant is not installed, so whoever gets here may. The handles that a plugin holds
+//! are positions in the exchange's own list of what was found: nothing that a guest can invent authenticates anybody.
 
 use super::headers::is_identity_header;
 use crate::bindings::weir::plugin::credentials::{Credential, Host};
@@ -79,8 +79,8 @@ impl Host for State {
     }
 }
 
-/// Makes the consumer the exchange's and says so to the upstream. `credential` none: anonymous. False: the head is on its way, and
-/// an upstream that was not told must not be taken for one that was.
+/// Makes the consumer the exchange's and says so to the upstream. `credential` none: anonymous. False: the head is on its way,
+/// and an upstream that was not told must not be taken for one that was.
 fn become_consumer(exchange: &mut Exchange, consumer: Arc<Consumer>, credential: Option<Id>) -> bool {
     if exchange.request.sent {
         return false;

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const FRAMING: [&str; 8] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
-/// Whether the header says who the consumer is: only authentication writes those. Servers that turn `-` into `_` (CGI and its heirs)
-/// cannot tell `X_Consumer_ID` from the real one, so the aliases count too.
+/// Whether the header says who the consumer is: only authentication writes those. Servers that turn `-` into `_` (CGI and its
+/// heirs) cannot tell `X_Consumer_ID` from the real one, so the aliases count too.
 pub fn is_identity_header(name: &str) -> bool {
     const PREFIXES: [&str; 2] = ["x-consumer-", "x-credential-"];
     const NAMES: [&str; 2] = ["x-anonymous-consumer", "x-consumer"];

@@ -1,8 +1,8 @@
 //! WASI 0.2 with nothing in it, so that components of any language load.
 //!
-//! No files, sockets, environment or arguments. What is printed goes to the plugin's log; waiting ends the call. Own stubs rather than
-//! `wasmtime-wasi`, whose streams and polls start a runtime of their own and so panic on our workers. Defined for each component
-//! from its own imports: what of them is not in the table below ends the call by name.
+//! No files, sockets, environment or arguments. What is printed goes to the plugin's log; waiting ends the call. Own stubs rather
+//! than `wasmtime-wasi`, whose streams and polls start a runtime of their own and so panic on our workers. Defined for each
+//! component from its own imports: what of them is not in the table below ends the call by name.
 
 use crate::bindings::weir::plugin::log::Level;
 use crate::exchange::Kill;
