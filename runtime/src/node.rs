@@ -19,6 +19,7 @@ use facts::Facts;
 use follow::{Follower, Order};
 use sd_notify::NotifyState;
 use signals::{Signals, Wish};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -153,7 +154,7 @@ fn start(settings: Settings, origin: Origin) -> Result<Node, NodeError> {
     let signals = runtime.block_on(async { Signals::listen() }).map_err(NodeError::Threads)?;
     // Addresses before the store: an address that is taken is the most frequent fault and must not cost a minute of compiling.
     let listeners = listen::Bound::all(&settings, &prefix)?;
-    let store: Arc<dyn Store> = Embedded::open(&prefix.store(), EmbeddedOptions { cluster_key: cluster_key(&settings) })?;
+    let store: Arc<dyn Store> = Embedded::open(prefix.store(), EmbeddedOptions { cluster_key: cluster_key(&settings) })?;
     let host = Host::new(HostSettings::new(settings.proxy.workers, prefix.cache(), own_compiler()?))?;
     // Stock before `plugins_dir` before the store: each is refused a name that stands before it, or goes before it, by rule.
     let trouble = Trouble::default();
@@ -187,7 +188,7 @@ fn start(settings: Settings, origin: Origin) -> Result<Node, NodeError> {
     // Last: from here on a load balancer may send requests, and `systemctl start` returns.
     facts.set_ready(true);
     notify(&[NotifyState::Ready]);
-    tracing::info!(listeners = ?announced, "ready");
+    tracing::info!(listeners = serde_json::to_string(&announced).unwrap_or_default(), "ready");
     Ok(Node { runtime, signals, proxy, settings, origin, orders, follower, facts, trouble, control, served, _lock: lock })
 }
 
@@ -200,7 +201,15 @@ fn spawn_follower(
 ) -> Result<JoinHandle<()>, NodeError> {
     let (runtime, proxy) = (runtime.handle().clone(), Arc::clone(proxy));
     let thread = std::thread::Builder::new().name("weir-follow".to_owned());
-    thread.spawn(move || follower.run(&runtime, &proxy, orders)).map_err(NodeError::Threads)
+    let life = move || {
+        let trouble = follower.trouble();
+        // What it leaves behind is shared with nobody, but the node must not serve on in silence.
+        if catch_unwind(AssertUnwindSafe(|| follower.run(&runtime, &proxy, orders))).is_err() {
+            trouble.behind("the thread that follows the store has ended by a panic; restart this node".to_owned());
+            tracing::error!("the thread that follows the store has ended by a panic; the last configuration serves on");
+        }
+    };
+    thread.spawn(life).map_err(NodeError::Threads)
 }
 
 impl Node {

@@ -1,6 +1,8 @@
 //! The words of the command line, as a process sees them. (That this test exists also makes cargo build the binary, which the
 //! end-to-end tests start.)
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its own functions as well")]
+
 use std::process::{Command, Output};
 
 fn weir(words: &[&str]) -> Output {

@@ -2,6 +2,8 @@
 //!
 //! Knows the built binary, its files and its addresses; none of the rooms behind them. Waits are for events and have deadlines.
 
+#![expect(clippy::panic, reason = "a harness fails its test by a panic that says why")]
+
 pub mod admin;
 pub mod binary;
 pub mod client;
@@ -9,7 +11,18 @@ pub mod gateway;
 pub mod guests;
 pub mod upstream;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 pub use admin::Admin;
 pub use client::{Client, Reply};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use upstream::Upstream;
+
+/// Says that it is over when it is dropped: the threads beside a test must end when the test fails, too.
+pub struct OverAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for OverAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}

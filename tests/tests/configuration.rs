@@ -1,12 +1,14 @@
 //! Configuration arrives whole: under load, in one write of several entities, and after the process was killed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its own functions as well")]
+
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use weir_tests::client::Connection;
-use weir_tests::{Client, Gateway, Upstream};
+use weir_tests::{Client, Gateway, OverAtEnd, Upstream};
 
 /// Sends JSON on a kept connection.
 fn ask(
@@ -22,9 +24,35 @@ fn ask(
     request.send_on(connection)
 }
 
+/// How many writes flow beside the requests.
+const WRITES: usize = 10_000;
+
+/// A configuration with two halves, which an upstream must always see together.
+fn pair(number: usize) -> Value {
+    json!({ "config": { "add": { "headers": [format!("x-a:{number}"), format!("x-b:{number}")] } } })
+}
+
+/// Consumers, routes and changes of the plugin, in turn, until all are written.
+fn write_mixed(api: Client, plugin: &str, next: &AtomicUsize) {
+    let mut connection = api.connect();
+    loop {
+        let number = next.fetch_add(1, Ordering::SeqCst);
+        if number >= WRITES {
+            return;
+        }
+        let name = number / 3;
+        let (method, path, body) = match number % 3 {
+            0 => ("PUT", format!("/consumers/c{name}"), json!({ "custom_id": format!("i{name}") })),
+            1 => ("PUT", format!("/routes/r{name}"), json!({ "paths": [format!("/r/{name}")], "service": { "name": "steady" } })),
+            _ => ("PATCH", plugin.to_owned(), pair(number)),
+        };
+        let reply = ask(&mut connection, api, method, &path, &body).unwrap();
+        assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text());
+    }
+}
+
 #[test]
 fn ten_thousand_writes_fail_no_request_at_a_thousand_a_second() {
-    const WRITES: usize = 10_000;
     const WRITERS: usize = 8;
     const READERS: u32 = 8;
     const A_SECOND: u32 = 1000;
@@ -32,7 +60,6 @@ fn ten_thousand_writes_fail_no_request_at_a_thousand_a_second() {
     let gateway = Gateway::start();
     let admin = gateway.admin();
     admin.route_to("steady", upstream.address());
-    let pair = |number: u64| json!({ "config": { "add": { "headers": [format!("x-a:{number}"), format!("x-b:{number}")] } } });
     let mut first = pair(0);
     first["name"] = json!("request-transformer");
     let plugin = admin.post("/routes/steady/plugins", first);
@@ -41,31 +68,8 @@ fn ten_thousand_writes_fail_no_request_at_a_thousand_a_second() {
     let (next, over, answered) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicU64::new(0));
     let begin = Instant::now();
     std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut connection = api.connect();
-                    loop {
-                        let number = next.fetch_add(1, Ordering::SeqCst);
-                        if number >= WRITES {
-                            return;
-                        }
-                        let name = number / 3;
-                        let (method, path, body) = match number % 3 {
-                            0 => ("PUT", format!("/consumers/c{name}"), json!({ "custom_id": format!("i{name}") })),
-                            1 => (
-                                "PUT",
-                                format!("/routes/r{name}"),
-                                json!({ "paths": [format!("/r/{name}")], "service": { "name": "steady" } }),
-                            ),
-                            _ => ("PATCH", plugin.clone(), pair(number as u64)),
-                        };
-                        let reply = ask(&mut connection, api, method, &path, &body).unwrap();
-                        assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text());
-                    }
-                })
-            })
-            .collect();
+        let _end = OverAtEnd(&over);
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(|| write_mixed(api, &plugin, &next))).collect();
         for reader in 0..READERS {
             let (over, answered, gateway) = (&over, &answered, &gateway);
             scope.spawn(move || {
@@ -85,7 +89,6 @@ fn ten_thousand_writes_fail_no_request_at_a_thousand_a_second() {
             });
         }
         writers.into_iter().for_each(|writer| writer.join().unwrap());
-        over.store(true, Ordering::SeqCst);
     });
     let (took, answered) = (begin.elapsed(), answered.load(Ordering::SeqCst));
     println!(
@@ -108,6 +111,7 @@ fn two_entities_of_one_write_are_seen_together() {
     let over = AtomicBool::new(false);
     let seen = AtomicU64::new(0);
     std::thread::scope(|scope| {
+        let _end = OverAtEnd(&over);
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut connection = gateway.client().connect();
@@ -143,7 +147,6 @@ fn two_entities_of_one_write_are_seen_together() {
             }
             admin.delete(&format!("/consumers/{name}"));
         }
-        over.store(true, Ordering::SeqCst);
     });
     assert_eq!(admin.get("/plugins")["data"].as_array().map(Vec::len), Some(1), "the deletes have taken the plugins along");
 }

@@ -1,10 +1,12 @@
 //! Plugins that misbehave, inside the real gateway: each fails alone, its neighbours are served, the log and `/status` name it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, in its own functions as well")]
+
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use weir_tests::guests::component;
-use weir_tests::{Client, Gateway, Upstream};
+use weir_tests::{Client, Gateway, OverAtEnd, Upstream};
 
 /// A guest, and what becomes of a request that makes it misbehave: its status, and the kind of the kill, if there is one.
 const MISBEHAVING: &[(&str, u16, Option<&str>)] = &[
@@ -140,6 +142,7 @@ fn a_hundred_loops_a_second_leave_the_neighbours_alone() {
     let over = AtomicBool::new(false);
     let (mut waits, looped) = std::thread::scope(|scope| {
         let loops = scope.spawn(|| {
+            let _end = OverAtEnd(&over);
             let client = gateway.client();
             let begin = Instant::now();
             let mut sent = 0_u32;
@@ -149,7 +152,6 @@ fn a_hundred_loops_a_second_leave_the_neighbours_alone() {
                 assert!(client.get("/loops").send().status >= 500);
                 sent += 1;
             }
-            over.store(true, Ordering::SeqCst);
             sent
         });
         let mut connection = gateway.client().connect();

@@ -3,11 +3,11 @@
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use weir_tests::client::Connection;
-use weir_tests::{Gateway, Upstream};
+use weir_tests::{Gateway, OverAtEnd, Upstream};
 
 /// On a kept connection; opened anew when the gateway closed it.
 fn status(gateway: &Gateway, connection: &mut Connection) -> u16 {
-    gateway.client().get("/limited").send_on(connection).unwrap().status
+    gateway.client().get("/limited").send_on(connection).expect("the gateway answers").status
 }
 
 #[test]
@@ -26,6 +26,7 @@ fn exactly_n_requests_pass_with_several_workers_through_snapshot_swaps() {
     );
     let (passed, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _end = OverAtEnd(&over);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 scope.spawn(|| {
@@ -54,7 +55,6 @@ fn exactly_n_requests_pass_with_several_workers_through_snapshot_swaps() {
         for client in clients {
             client.join().unwrap();
         }
-        over.store(true, Ordering::SeqCst);
     });
     assert_eq!(passed.load(Ordering::SeqCst), LIMIT);
     assert_eq!(upstream.served(), LIMIT as u64);

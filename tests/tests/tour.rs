@@ -1,5 +1,7 @@
 //! The README's tour, carried out as printed, and again after a restart: what was configured is still there.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its own functions as well")]
+
 use std::path::Path;
 use weir_tests::Gateway;
 use xtask::http::start_echo;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use weir_model::{Op, Revision, View};
+use weir_model::{Kind, Op, Revision, View};
 use weir_plugin_host::Host;
 use weir_proxy::Proxy;
 use weir_proxy::snapshot::{Snapshot, SnapshotBuilder};
@@ -37,6 +37,8 @@ pub struct Follower {
     view: Arc<dyn View>,
     serving: watch::Sender<Revision>,
     trouble: Trouble,
+    /// Whether components changed since the last swap, so that some may have to go after the next.
+    components_changed: bool,
 }
 
 impl Follower {
@@ -53,7 +55,12 @@ impl Follower {
         let snapshot = builder.load(Arc::clone(&view))?;
         let serving = watch::Sender::new(view.revision());
         trouble.plugins_dir(components.refused());
-        Ok((Self { store, components, builder, view, serving, trouble }, snapshot))
+        Ok((Self { store, components, builder, view, serving, trouble, components_changed: false }, snapshot))
+    }
+
+    /// Where it tells what is wrong.
+    pub fn trouble(&self) -> Trouble {
+        self.trouble.clone()
     }
 
     /// The newest revision that the proxy serves.
@@ -106,17 +113,20 @@ impl Follower {
     fn next_snapshot(&mut self) -> Result<Option<Arc<Snapshot>>, NodeError> {
         // The view first: what is committed after it is left for the next round.
         let view = self.store.view()?;
-        if view.revision() <= self.view.revision() {
+        // A node that is behind tries again even if nothing is new: the builder reads the whole view after a failure.
+        if view.revision() <= self.view.revision() && !self.trouble.is_behind() {
             return Ok(None);
         }
         let snapshot = match self.ops_until(view.revision()) {
             Ok(ops) => {
+                self.components_changed |= ops.iter().any(|op| op.key().0 == Kind::Component);
                 // Components before the snapshot: its entries are made from them.
                 self.components.prepare(&ops)?;
                 self.builder.apply(&ops, Arc::clone(&view))?
             }
             // The journal no longer reaches back to where we are: all of it anew.
             Err(StoreError::Trimmed { .. }) => {
+                self.components_changed = true;
                 self.components.install_all(&*view)?;
                 self.builder.load(Arc::clone(&view))?
             }
@@ -147,7 +157,9 @@ impl Follower {
         let revision = snapshot.revision();
         proxy.publish(snapshot);
         // After the swap: no new exchange asks for what goes now.
-        self.components.retire(&*self.view);
+        if std::mem::take(&mut self.components_changed) {
+            self.components.retire(&*self.view);
+        }
         // Last: whoever waits for the revision may send a request at once.
         self.serving.send_replace(revision);
         tracing::debug!(revision = revision.0, "serving");
