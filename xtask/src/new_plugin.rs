@@ -29,7 +29,9 @@ pub fn new_plugin(name: &str) -> Outcome {
     tool(cargo().args(["test", "-p", name]))?;
     println!("\n{} is a plugin that sets a header; make it yours. Then:", folder.display());
     println!("  cargo xtask plugins");
-    println!("  curl -X POST localhost:8001/components --data-binary @<target folder>/plugins/{name}.wasm");
+    println!(
+        "  curl localhost:8001/components -H 'Content-Type: application/wasm' --data-binary @<target folder>/plugins/{name}.wasm"
+    );
     Ok(())
 }
 
