@@ -201,3 +201,27 @@ fn plugins_dir_is_read_at_start_and_again_on_reload() {
     let gateway = gateway.restarted_by("TERM");
     gateway.client().get("/good").send().expect(200);
 }
+
+#[test]
+fn an_uploaded_component_survives_a_restart_and_goes_only_when_nobody_uses_it() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    let component = admin.upload(component("neighbour"), "").expect(201).json();
+    let path = format!("/components/{}", component["id"].as_str().unwrap());
+    let entry = admin.route_to("good", upstream.address()).plugin_on("good", "neighbour", json!({ "value": "first" }));
+    let gateway = gateway.restarted_by("KILL");
+    let admin = gateway.admin();
+    let reply = gateway.client().get("/good").send().expect(200);
+    assert!(reply.text().contains("first"), "{}", reply.text());
+    let refused = admin.ask("DELETE", &path, &Value::Null);
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    gateway.client().get("/good").send().expect(200);
+    admin.delete(&format!("/plugins/{}", entry["id"].as_str().unwrap()));
+    admin.delete(&path);
+    let reply = gateway.client().get("/good").send().expect(200);
+    assert!(!reply.text().contains("first"), "{}", reply.text());
+    assert_eq!(admin.get("/components")["data"], json!([]));
+    let unknown = admin.ask("POST", "/routes/good/plugins", &json!({ "name": "neighbour" }));
+    assert_eq!(unknown.status, 400, "{}", unknown.text());
+}

@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("xtask", &[]),
     ("tools/componentize", &[]),
     // A workspace of its own, for cargo-fuzz.
-    ("runtime/proxy/fuzz", &["weir-proxy"]),
+    ("runtime/proxy/fuzz", &["weir-model", "weir-proxy"]),
 ];
 
 /// Folders of plugins: each knows the SDK and nothing else of ours.
