@@ -9,9 +9,11 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask stands in the repository's root")
 }
 
-/// Where cargo builds: what this very program was built into.
+/// Where cargo builds: this very program stands in it, in a profile's folder.
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+    let own = std::env::current_exe().ok();
+    let folder = own.as_deref().and_then(|own| own.ancestors().nth(2));
+    folder.map_or_else(|| root().join("target"), Path::to_path_buf)
 }
 
 /// Cargo, in the repository's root.
