@@ -69,12 +69,6 @@ pub fn used(pid: u32) -> Result<Duration> {
     family(pid)?.into_iter().map(of_member).sum()
 }
 
-/// Processor time of the calling thread so far.
-pub fn used_by_this_thread() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
-}
-
 fn of_process(pid: u32) -> Result<Duration> {
     let doing = || format!("reading the processor time of process {pid}");
     let mut nanos = 0;

@@ -47,7 +47,7 @@ struct Options {
     /// Folder that the other proxies are unpacked into, and kept.
     #[arg(long, default_value = "target/bench-peers")]
     peers: PathBuf,
-    /// The repository.
+    /// The repository: the filter for Envoy is built from it, and `--write` fills its page.
     #[arg(long, default_value = ".")]
     repository: PathBuf,
     /// Rounds; each measures every arm once.
@@ -152,7 +152,12 @@ fn proxies(options: &Options, programs: &Programs, cpus: &cpu::Cpus) -> Result<O
     if options.probe {
         return Ok(None);
     }
-    let extent = Extent { rounds: options.rounds, requests: options.requests, connections: options.connections };
+    let extent = Extent {
+        rounds: options.rounds,
+        requests: options.requests,
+        connections: options.connections,
+        driver_has_a_cpu: cpus.are_separate(),
+    };
     let mut facts = machine::facts(cpus, extent);
     facts.extend(arms::versions(&wanted, &programs.peers, &programs.weir));
     let others = machine::Others::watch()?;

@@ -15,7 +15,6 @@ struct Row {
     p99_micros: f64,
     rate: f64,
     proxy_busy: f64,
-    driver_busy: f64,
     /// Difference to the plain arm of the same proxy, taken round by round.
     adds: Option<Spread>,
 }
@@ -93,7 +92,7 @@ const COLUMNS: [&str; 10] = [
     "p50 us",
     "p99 us",
     "requests/s",
-    "busy: proxy, load",
+    "proxy busy",
 ];
 
 fn cells(row: &Row, nginx: Option<f64>, nginx_adds: Option<Spread>) -> Vec<String> {
@@ -108,7 +107,7 @@ fn cells(row: &Row, nginx: Option<f64>, nginx_adds: Option<Spread>) -> Vec<Strin
         format!("{:.0}", row.p50_micros),
         format!("{:.0}", row.p99_micros),
         format!("{:.0}", row.rate),
-        format!("{:.0} %, {:.0} %", row.proxy_busy * 100.0, row.driver_busy * 100.0),
+        format!("{:.0} %", row.proxy_busy * 100.0),
     ]
 }
 
@@ -161,7 +160,6 @@ fn rows(samples: &Samples) -> Vec<Row> {
             p99_micros: pick(|s| s.p99.as_secs_f64() * 1e6)?.median,
             rate: pick(|s| s.rate)?.median,
             proxy_busy: pick(|s| s.proxy_busy)?.median,
-            driver_busy: pick(|s| s.driver_busy)?.median,
             adds: differences.and_then(spread),
         })
     };

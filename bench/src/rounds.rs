@@ -25,6 +25,8 @@ pub struct Extent {
     pub requests: u64,
     /// Connections, each with one request in flight.
     pub connections: usize,
+    /// Whether origin and load have a processor for themselves.
+    pub driver_has_a_cpu: bool,
 }
 
 /// One arm in one round.
@@ -40,8 +42,6 @@ pub struct Sample {
     pub rate: f64,
     /// Share of the wall time that the proxy was running.
     pub proxy_busy: f64,
-    /// The same for the thread of origin and load.
-    pub driver_busy: f64,
 }
 
 /// All rounds of all arms; an arm that failed in a round has no sample there and its reason is among the faults.
@@ -85,6 +85,7 @@ fn one(driver: &Driver, running: &Running, heads: &Arc<Vec<Vec<u8>>>, extent: Ex
         heads: Arc::clone(heads),
         connections: extent.connections,
         requests,
+        stay_awake: extent.driver_has_a_cpu,
         at_most: ROUND_LIMIT,
     };
     driver.run(load((extent.requests / WARM_UP_SHARE).max(1)))?;
@@ -102,6 +103,5 @@ fn one(driver: &Driver, running: &Running, heads: &Arc<Vec<Vec<u8>>>, extent: Ex
         p99: served.latencies.quantile(0.99),
         rate: requests / took,
         proxy_busy: used.as_secs_f64() / took,
-        driver_busy: served.driver_used.as_secs_f64() / took,
     })
 }
