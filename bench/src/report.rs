@@ -200,7 +200,6 @@ mod tests {
             p99: Duration::from_micros(900),
             rate: 40_000.0,
             proxy_busy: 1.0,
-            driver_busy: 0.5,
         })
     }
 
