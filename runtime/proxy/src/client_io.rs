@@ -21,6 +21,9 @@ use tokio_rustls::server::TlsStream;
 /// What one read may bring; shared by all connections of a worker, so that an idle one holds no buffer here.
 const READ_BYTES: usize = 64 << 10;
 
+/// Pieces that are written at once are joined up to this size.
+const JOINED_BYTES: usize = 8 << 10;
+
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
@@ -75,8 +78,10 @@ impl AsyncWrite for ClientStream {
 pub struct ClientFacts {
     /// The other end.
     pub peer: SocketAddr,
-    /// The port that it came in by.
-    pub local_port: u16,
+    /// Its address as text: written into every request.
+    pub peer_text: Box<str>,
+    /// The port that it came in by, as text.
+    pub local_port: Box<str>,
     /// In the clear or not.
     pub scheme: Scheme,
     /// Whether the peer may say who the client is.
@@ -306,7 +311,24 @@ impl Client {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
+        let mut stream = self.stream.borrow_mut();
+        let stream = Pin::new(&mut *stream);
+        let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        let written = match slices {
+            [slice] => stream.poll_write(cx, slice),
+            // A head and a small body: copying costs less than what the kernel does more for two pieces.
+            _ if length <= JOINED_BYTES => SCRATCH.with_borrow_mut(|scratch| {
+                let mut at = 0;
+                for slice in slices {
+                    if let Some(to) = scratch.get_mut(at..at + slice.len()) {
+                        to.copy_from_slice(slice);
+                    }
+                    at += slice.len();
+                }
+                stream.poll_write(cx, scratch.get(..length).unwrap_or_default())
+            }),
+            _ => stream.poll_write_vectored(cx, slices),
+        };
         match written {
             Poll::Pending => self.waits.begin(Wait::Send, self.facts.send_timeout),
             Poll::Ready(_) => self.waits.end(Wait::Send),

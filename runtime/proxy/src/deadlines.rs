@@ -33,9 +33,13 @@ pub struct Deadlines {
 impl Deadlines {
     /// Waits from now on, unless it is waiting already.
     pub fn begin(&self, wait: Wait, limit: Duration) {
+        self.begin_at(wait, None, limit);
+    }
+    /// Waits from `now` on, unless it is waiting already; asks the clock if it is not given.
+    pub fn begin_at(&self, wait: Wait, now: Option<Instant>, limit: Duration) {
         let cell = self.cell(wait);
         if cell.get().is_none() {
-            cell.set(Instant::now().checked_add(limit));
+            cell.set(now.unwrap_or_else(Instant::now).checked_add(limit));
         }
     }
     /// Waits until then, whatever was set before.

@@ -37,7 +37,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use weir_model::Phase;
 use weir_plugin_host::exchange::{Exchange, Fault, Reply, RequestHead, ResponseHead};
 
@@ -57,7 +57,8 @@ pub(crate) struct Served {
     /// The path as routed, if a plugin may change it.
     pub routed_path: Option<String>,
     pub began: Instant,
-    at: SystemTime,
+    /// When the exchange last went on: the clock is read where something was waited for, not where the time is asked for.
+    pub now: Instant,
     /// Why it failed, if it did.
     pub error: Option<ProxyError>,
     failures: Vec<PluginFailure>,
@@ -120,7 +121,7 @@ impl Served {
             version: head.version,
             routed_path: None,
             began,
-            at: SystemTime::now(),
+            now: began,
             error: None,
             failures: Vec::new(),
             upstream: None,
@@ -224,7 +225,9 @@ impl Served {
         let Ok(mut plugins) = self.worker.plugins.try_borrow_mut() else {
             return Walked::Failed(ProxyError::Internal("plugins are in use"));
         };
-        walk(chain, phase, self.scheme, &mut plugins, &mut self.exchange, &mut self.failures)
+        let walked = walk(chain, phase, self.scheme, &mut plugins, &mut self.exchange, &mut self.failures);
+        self.now = Instant::now();
+        walked
     }
 
     /// Steps 7 and 8.
@@ -278,7 +281,7 @@ impl Served {
         // At the map's capacity (32768 names) a header is left out; `insert` would panic.
         let mut set = |name, value| drop(headers.try_insert(name, value));
         if settings.latency_headers {
-            let total = self.began.elapsed();
+            let total = self.now.duration_since(self.began);
             match self.exchange.outcome.upstream.filter(|_| proxied) {
                 Some(upstream) => {
                     set(headers::UPSTREAM_LATENCY, headers::milliseconds(upstream));
@@ -329,7 +332,11 @@ impl Served {
                 ProxyError::ClientGone
             });
         }
-        let now = Instant::now();
+        // A complete reply noted the time when the last of it was handed over.
+        if !self.complete {
+            self.now = Instant::now();
+        }
+        let now = self.now;
         let outcome = &mut self.exchange.outcome;
         if outcome.status == 0 {
             outcome.status = self.error.as_ref().map_or(0, |error| reply::shown(error).status);
@@ -352,7 +359,7 @@ impl Served {
         let outcome = &exchange.outcome;
         let consumer = exchange.consumer.as_ref();
         self.worker.log.add(&Event {
-            at: self.at,
+            at: self.worker.wall_time(self.began),
             id: &exchange.id,
             client_ip: exchange.client_ip,
             request: Some(EventRequest {
@@ -379,7 +386,7 @@ impl Served {
 
     /// How long the client's connection may wait for the upstream.
     pub fn wait_for_upstream(&self, limit: Duration) {
-        self.client.waits.set(Wait::Upstream, Instant::now().checked_add(limit));
+        self.client.waits.set(Wait::Upstream, self.now.checked_add(limit));
     }
 }
 

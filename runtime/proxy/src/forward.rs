@@ -40,19 +40,21 @@ pub(crate) async fn forward(served: &mut Served, body: &mut RequestBody) -> Resu
         (true, true) => Way::Verified,
         (true, false) => Way::Unverified,
     };
-    let began = Instant::now();
+    let began = served.now;
     let mut raced = false;
     loop {
         let result = attempt(served, &service, way, body, raced).await;
         let error = match result {
             Ok((mut head, ongoing)) => {
                 headers::clean_response(&mut head.headers);
-                served.exchange.outcome.upstream = Some(began.elapsed());
+                served.now = Instant::now();
+                served.exchange.outcome.upstream = Some(served.now.duration_since(began));
                 return Ok((head, ongoing));
             }
             Err(error) => error,
         };
         served.client.waits.end(Wait::Upstream);
+        served.now = Instant::now();
         if !may_retry(&error, served, &service, body, &mut raced) {
             return Err(error);
         }
@@ -92,7 +94,7 @@ async fn attempt(
         head: served.worker.settings().response_head_limit_bytes,
     };
     // Boxed before it is used: it is large, and moves with the reply.
-    let mut ongoing = Box::new(Ongoing { call: Call::new(connection, out, body, limits), way });
+    let mut ongoing = Box::new(Ongoing { call: Call::new(connection, out, body, limits, served.now), way });
     served.exchange.request.sent = true;
     let method = &served.exchange.request.method;
     let waits = &served.client.waits;
@@ -106,7 +108,7 @@ async fn connect(served: &mut Served, service: &Arc<ServiceRecord>, way: Way, fr
     served.tries += 1;
     let worker = std::rc::Rc::clone(&served.worker);
     if !fresh {
-        let pooled = worker.pool.borrow_mut().take(service, way, Instant::now(), &worker.pool_limits());
+        let pooled = worker.pool.borrow_mut().take(service, way, served.now, &worker.pool_limits());
         if let Some(connection) = pooled {
             return Ok(connection);
         }
@@ -120,6 +122,7 @@ async fn connect(served: &mut Served, service: &Arc<ServiceRecord>, way: Way, fr
     })
     .await;
     waits.end(Wait::Upstream);
+    served.now = Instant::now();
     opened
 }
 
@@ -134,15 +137,12 @@ fn encode(served: &Served, service: &ServiceRecord, body: &RequestBody) -> Resul
     } else {
         matched.upstream_path(routed).map_err(|_| ProxyError::RequestPath)?
     };
-    let target = match request.query.as_deref() {
-        None => path,
-        Some(query) => Cow::Owned([&path, "?", query].concat()),
-    };
     let preserved = served.authority.as_ref().filter(|_| matched.route.preserve_host);
     let host = preserved.unwrap_or(&service.host_header);
     let way = headers::Way {
-        peer: served.client.facts.peer.ip(),
-        local_port: served.client.facts.local_port,
+        peer: &served.client.facts.peer_text,
+        trusted: served.client.facts.trusted,
+        local_port: &served.client.facts.local_port,
         path: routed,
         prefix: matched.stripped_prefix(routed),
         version: served.version,
@@ -152,7 +152,7 @@ fn encode(served: &Served, service: &ServiceRecord, body: &RequestBody) -> Resul
         None => Announced::Chunked,
     };
     let mut out = served.worker.buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1 << 10));
-    headers::encode_head(&mut out, &served.exchange, &target, host, announced, &way, served.worker.settings());
+    headers::encode_head(&mut out, &served.exchange, &path, host, announced, &way, served.worker.settings());
     Ok(out)
 }
 
@@ -172,6 +172,6 @@ pub(crate) fn release(served: &Served, ongoing: Ongoing) {
     if let Some(connection) = call.into_connection()
         && !worker.draining.get()
     {
-        worker.pool.borrow_mut().put(service, way, connection, Instant::now(), &worker.pool_limits());
+        worker.pool.borrow_mut().put(service, way, connection, served.now, &worker.pool_limits());
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use weir_plugin_host::exchange::Exchange;
 use weir_plugin_host::is_identity_header;
 
@@ -210,9 +211,11 @@ pub fn client_scheme(headers: &HeaderMap, connection: Scheme) -> Scheme {
 /// What is known of the way here, for the headers that tell the upstream.
 pub struct Way<'a> {
     /// Who is connected to us.
-    pub peer: IpAddr,
+    pub peer: &'a str,
+    /// Whether the peer may speak for others.
+    pub trusted: bool,
     /// The port that the client used.
-    pub local_port: u16,
+    pub local_port: &'a str,
     /// The path as routed, before plugins.
     pub path: &'a str,
     /// The part of it that the route cuts off.
@@ -234,7 +237,7 @@ pub enum Announced {
 pub fn encode_head(
     out: &mut Vec<u8>,
     exchange: &Exchange,
-    target: &str,
+    path: &str,
     host: &HeaderValue,
     body: Announced,
     way: &Way<'_>,
@@ -244,7 +247,11 @@ pub fn encode_head(
     let headers = &request.headers;
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(path.as_bytes());
+    if let Some(query) = &request.query {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+    }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     line(out, "host", headers.get(header::HOST).unwrap_or(host).as_bytes());
     for (name, value) in headers {
@@ -257,28 +264,7 @@ pub fn encode_head(
         Announced::Length(0) if !matches!(request.method, Method::POST | Method::PUT | Method::PATCH) => {}
         Announced::Length(length) => display(out, "content-length", length),
     }
-    out.extend_from_slice(b"x-forwarded-for: ");
-    for value in headers.get_all(FORWARDED_FOR) {
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b", ");
-    }
-    // Into a Vec nothing can fail.
-    let _ = write!(out, "{}\r\n", way.peer);
-    display(out, "x-real-ip", exchange.client_ip);
-    let or = |name: &HeaderName, ours: &dyn Fn(&mut Vec<u8>), out: &mut Vec<u8>| match headers.get(name) {
-        Some(theirs) => line(out, name.as_str(), theirs.as_bytes()),
-        None => ours(out),
-    };
-    or(&FORWARDED_PROTO, &|out| line(out, "x-forwarded-proto", request.scheme.as_bytes()), out);
-    or(&FORWARDED_HOST, &|out| line(out, "x-forwarded-host", request.host.as_bytes()), out);
-    or(&FORWARDED_PORT, &|out| display(out, "x-forwarded-port", way.local_port), out);
-    or(&FORWARDED_PATH, &|out| line(out, "x-forwarded-path", way.path.as_bytes()), out);
-    let ours = |out: &mut Vec<u8>| {
-        if let Some(prefix) = way.prefix.filter(|prefix| *prefix != "/") {
-            line(out, "x-forwarded-prefix", prefix.as_bytes());
-        }
-    };
-    or(&FORWARDED_PREFIX, &ours, out);
+    write_way(out, exchange, way);
     if settings.request_id_header {
         line(out, REQUEST_ID.as_str(), exchange.id.as_bytes());
     }
@@ -287,6 +273,40 @@ pub fn encode_head(
         line(out, "via", via);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The headers about the way here. A trusted peer's words stand where it has said something; nobody else's are left by now.
+fn write_way(out: &mut Vec<u8>, exchange: &Exchange, way: &Way<'_>) {
+    let request = &exchange.request;
+    let prefix = way.prefix.filter(|prefix| *prefix != "/");
+    if !way.trusted {
+        line(out, "x-forwarded-for", way.peer.as_bytes());
+        line(out, "x-real-ip", way.peer.as_bytes());
+        line(out, "x-forwarded-proto", request.scheme.as_bytes());
+        line(out, "x-forwarded-host", request.host.as_bytes());
+        line(out, "x-forwarded-port", way.local_port.as_bytes());
+        line(out, "x-forwarded-path", way.path.as_bytes());
+        prefix.iter().for_each(|prefix| line(out, "x-forwarded-prefix", prefix.as_bytes()));
+        return;
+    }
+    let headers = &request.headers;
+    out.extend_from_slice(b"x-forwarded-for: ");
+    for value in headers.get_all(FORWARDED_FOR) {
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(way.peer.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    display(out, "x-real-ip", exchange.client_ip);
+    let mut told = |name: &HeaderName, ours: Option<&str>| {
+        let theirs = headers.get(name).map(HeaderValue::as_bytes);
+        theirs.or(ours.map(str::as_bytes)).iter().for_each(|value| line(out, name.as_str(), value));
+    };
+    told(&FORWARDED_PROTO, Some(request.scheme));
+    told(&FORWARDED_HOST, Some(&request.host));
+    told(&FORWARDED_PORT, Some(way.local_port));
+    told(&FORWARDED_PATH, Some(way.path));
+    told(&FORWARDED_PREFIX, prefix);
 }
 
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -300,8 +320,12 @@ fn display(out: &mut Vec<u8>, name: &str, value: impl std::fmt::Display) {
 }
 
 /// Milliseconds as a header value.
-pub fn milliseconds(duration: std::time::Duration) -> HeaderValue {
-    HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+pub fn milliseconds(duration: Duration) -> HeaderValue {
+    // Most are small, and these need no memory.
+    const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let small = usize::try_from(milliseconds).ok().and_then(|at| SMALL.get(at));
+    small.map_or_else(|| HeaderValue::from(milliseconds), |text| HeaderValue::from_static(text))
 }
 
 #[cfg(test)]

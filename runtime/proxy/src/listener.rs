@@ -128,7 +128,8 @@ fn take(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, local: SocketA
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             ClientFacts {
                 peer,
-                local_port: local.port(),
+                peer_text: peer.ip().to_string().into(),
+                local_port: local.port().to_string().into(),
                 scheme,
                 trusted: is_trusted(peer.ip(), &settings.trusted_ips),
                 limits: settings.head_limits(),

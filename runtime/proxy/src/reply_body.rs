@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 /// Where the body comes from.
 pub(crate) enum Source {
@@ -87,6 +88,7 @@ impl Sending {
                 return Poll::Pending;
             }
         };
+        self.served.now = Instant::now();
         self.end_if_complete();
         Poll::Ready(frame)
     }

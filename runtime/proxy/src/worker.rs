@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 use weir_plugin_host::exchange::Fault;
@@ -98,6 +98,8 @@ pub(crate) struct Worker {
     pub draining: Cell<bool>,
     /// Whether it leaves, whatever has not finished.
     pub stopping: Cell<bool>,
+    /// Two clocks read together, some times a second: what time of day a monotonic instant is.
+    clocks: Cell<(Instant, SystemTime)>,
     clients: RefCell<Vec<Weak<Client>>>,
 }
 
@@ -113,6 +115,7 @@ impl Worker {
             buffers: RefCell::default(),
             draining: Cell::new(false),
             stopping: Cell::new(false),
+            clocks: Cell::new((Instant::now(), SystemTime::now())),
             clients: RefCell::default(),
             shared,
             index,
@@ -163,7 +166,13 @@ impl Worker {
         self.draining.set(true);
         self.clients.borrow_mut().drain(..).filter_map(|client| client.upgrade()).for_each(|client| client.close_soon());
     }
+    /// The time of day at an instant not long ago.
+    pub fn wall_time(&self, at: Instant) -> SystemTime {
+        let (instant, time) = self.clocks.get();
+        time + at.saturating_duration_since(instant) - instant.saturating_duration_since(at)
+    }
     fn tick(&self, ticks: u32) {
+        self.clocks.set((Instant::now(), SystemTime::now()));
         self.log.flush();
         if ticks.is_multiple_of(FLUSHES_PER_SWEEP) {
             let mut pool = self.pool.borrow_mut();

@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::ReadBuf;
 
 /// A chunk up to this size is copied behind the head rather than written apart: cheaper than a second buffer for the kernel.
@@ -53,6 +53,8 @@ pub struct Call {
     began: bool,
     /// Whether the upstream has stopped taking the request.
     send_failed: bool,
+    /// When the request had been sent, where that is known without asking the clock: without a body, at the begin.
+    sent_at: Option<Instant>,
     /// Bytes that came and are not used yet.
     input: Bytes,
     interim: u32,
@@ -63,7 +65,7 @@ pub struct Call {
 
 impl Call {
     /// Begins a call. `out` is the request head, complete; `body` says what follows.
-    pub fn new(connection: Connection, out: Vec<u8>, body: &RequestBody, limits: CallLimits) -> Self {
+    pub fn new(connection: Connection, out: Vec<u8>, body: &RequestBody, limits: CallLimits, now: Instant) -> Self {
         Self {
             connection,
             limits,
@@ -75,6 +77,7 @@ impl Call {
             sent: false,
             began: false,
             send_failed: false,
+            sent_at: body.ended.then_some(now),
             input: Bytes::new(),
             interim: 0,
             scan: None,
@@ -118,7 +121,7 @@ impl Call {
         let head = self.poll_response_head(cx, method);
         match &head {
             // While the request is being sent, its own limits hold.
-            Poll::Pending if self.sent || self.send_failed => waits.begin(Wait::Upstream, self.limits.read),
+            Poll::Pending if self.sent || self.send_failed => waits.begin_at(Wait::Upstream, self.sent_at, self.limits.read),
             Poll::Pending => {}
             Poll::Ready(_) => waits.end(Wait::Upstream),
         }

@@ -35,9 +35,11 @@ impl Stream {
     }
     /// Writes what fits.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        match (self, slices) {
+            (Stream::Plain(stream), [slice]) => Pin::new(stream).poll_write(cx, slice),
+            (Stream::Tls(stream), [slice]) => Pin::new(stream).poll_write(cx, slice),
+            (Stream::Plain(stream), slices) => Pin::new(stream).poll_write_vectored(cx, slices),
+            (Stream::Tls(stream), slices) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
     /// Sends what TLS has buffered.
