@@ -11,10 +11,8 @@ fn uuid(n: u32) -> String {
     format!("00000000-0000-4000-8000-{n:012x}")
 }
 
-#[tokio::test]
-async fn a_sync_creates_level_by_level_with_its_own_ids_and_finds_nothing_to_do_afterwards() {
-    let admin = Arc::new(Admin::start().await);
-    assert!(admin.get("/").await.expect(200)["version"].as_str().is_some_and(|version| version.starts_with("3.")));
+/// What a sync writes, level by level: a parent before its children.
+fn levels() -> Vec<Vec<(String, Value)>> {
     let mut levels: Vec<Vec<(String, Value)>> = vec![Vec::new(); 4];
     for n in 0..10 {
         let (consumer, service, key, route, plugin) = (uuid(n), uuid(100 + n), uuid(200 + n), uuid(300 + n), uuid(400 + n));
@@ -36,6 +34,14 @@ async fn a_sync_creates_level_by_level_with_its_own_ids_and_finds_nothing_to_do_
             "protocols": ["grpc", "grpcs", "http", "https"], "tags": ["deck"]}),
         ));
     }
+    levels
+}
+
+#[tokio::test]
+async fn a_sync_creates_level_by_level_with_its_own_ids_and_finds_nothing_to_do_afterwards() {
+    let admin = Arc::new(Admin::start().await);
+    assert!(admin.get("/").await.expect(200)["version"].as_str().is_some_and(|version| version.starts_with("3.")));
+    let levels = levels();
     let mut made = BTreeMap::new();
     for level in &levels {
         // All of a level at once.
