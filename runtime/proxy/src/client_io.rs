@@ -206,6 +206,15 @@ impl Client {
             _ => None,
         }
     }
+    /// Whether nothing is being served and nothing more will be.
+    pub fn is_done(&self) -> bool {
+        // A connection that has not asked anything yet may be about to; it has the time of a head for that.
+        self.closing.get() && !self.busy.get() && !self.is_replying() && !self.in_head() && self.requests.get() > 0
+    }
+    /// Whether the client has not taken yet what was said to it.
+    pub fn is_replying(&self) -> bool {
+        self.waits.is_waiting(Wait::Send)
+    }
     /// Whether a head has begun and is not complete yet.
     pub fn in_head(&self) -> bool {
         !self.wire.borrow().head.is_empty()

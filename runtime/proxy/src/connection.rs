@@ -53,10 +53,16 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: ClientStream, facts: Clie
                 if let Poll::Ready(result) = parser.as_mut().poll(cx) {
                     return Poll::Ready(End::Parser(result));
                 }
-                if client.closing.get() && !client.busy.get() && !client.in_head() && client.requests.get() > 0 {
+                if client.is_done() {
                     return Poll::Ready(End::Drained);
                 }
                 let Poll::Ready(late) = client.waits.poll(cx) else { return Poll::Pending };
+                // The last reply is still being taken: the connection is not idle, only slow.
+                if late == Wait::Receive && client.is_replying() {
+                    client.waits.take_expired(late);
+                    client.waits.begin(late, client.facts.keepalive_timeout);
+                    continue;
+                }
                 // An exchange that is waiting gets to know it and ends by itself; otherwise the connection ends here.
                 if !client.busy.get() || late == Wait::Send {
                     return Poll::Ready(End::Late(late));

@@ -50,6 +50,10 @@ impl Deadlines {
     pub fn end(&self, wait: Wait) {
         self.cell(wait).set(None);
     }
+    /// Whether it is being waited for.
+    pub fn is_waiting(&self, wait: Wait) -> bool {
+        self.cell(wait).get().is_some()
+    }
     /// Takes note of a wait that took too long: whoever is waiting asks, once.
     pub fn take_expired(&self, wait: Wait) -> bool {
         let expired = self.expired.get() == Some(wait);
