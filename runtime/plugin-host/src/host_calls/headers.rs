@@ -8,6 +8,20 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const FRAMING: [&str; 8] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
+/// Headers of a request that say how it came here: the proxy writes them after the plugins, so a plugin's would be lost.
+const WAY: [&str; 10] = [
+    "expect",
+    "http2-settings",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-path",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-kong-request-id",
+    "x-real-ip",
+];
+
 /// Whether the header says who the consumer is: only authentication writes those. Servers that turn `-` into `_` (CGI and its
 /// heirs) cannot tell `X_Consumer_ID` from the real one, so the aliases count too.
 pub fn is_identity_header(name: &str) -> bool {
@@ -35,6 +49,12 @@ pub fn writable(name: &str) -> Result<HeaderName, HeaderFault> {
     }
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderFault::BadName)?;
     if is_reserved(&name) { Err(HeaderFault::Reserved) } else { Ok(name) }
+}
+
+/// The name, if a plugin may write it into a request.
+pub fn writable_in_request(name: &str) -> Result<HeaderName, HeaderFault> {
+    let name = writable(name)?;
+    if WAY.contains(&name.as_str()) { Err(HeaderFault::Reserved) } else { Ok(name) }
 }
 
 /// The value, if it is one.
@@ -103,7 +123,10 @@ mod tests {
         for name in ["content-length", "Transfer-Encoding", "connection", "X-Consumer-Username"] {
             assert_eq!(writable(name), Err(HeaderFault::Reserved), "{name}");
         }
-        assert!(writable("Host").is_ok());
+        assert!(writable("Host").is_ok() && writable_in_request("Host").is_ok() && writable("X-Real-IP").is_ok());
+        for name in ["X-Forwarded-For", "x-real-ip", "X-Kong-Request-Id", "expect", "x-consumer-id"] {
+            assert_eq!(writable_in_request(name), Err(HeaderFault::Reserved), "{name}");
+        }
         assert_eq!(writable("a b"), Err(HeaderFault::BadName));
         assert_eq!(writable(&"n".repeat(129)), Err(HeaderFault::BadName));
     }

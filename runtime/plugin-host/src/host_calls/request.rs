@@ -109,7 +109,7 @@ impl Host for State {
     }
     fn remove_header(&mut self, name: String) -> Result<()> {
         self.charge(name.len())?;
-        if let (Ok(request), Ok(name)) = (self.request_to_write()?, headers::writable(&name)) {
+        if let (Ok(request), Ok(name)) = (self.request_to_write()?, headers::writable_in_request(&name)) {
             request.headers.remove(name);
         }
         Ok(())
@@ -117,7 +117,7 @@ impl Host for State {
 }
 
 fn write(request: &mut RequestHead, name: &str, value: Vec<u8>, add: bool) -> std::result::Result<(), HeaderFault> {
-    let name = headers::writable(name)?;
+    let name = headers::writable_in_request(name)?;
     let value = headers::value(value)?;
     if name == http::header::HOST {
         // A request has exactly one, and it names the virtual host at the upstream.

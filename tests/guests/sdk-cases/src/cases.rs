@@ -128,6 +128,10 @@ fn refused_headers(exchange: &mut Exchange) -> Outcome {
         same!((name, request.add_header(name, "1")), (name, Err(HeaderFault::Reserved)));
         request.remove_header(name);
     }
+    for name in ["x-forwarded-for", "X-Forwarded-Proto", "x-real-ip", "x-kong-request-id", "expect"] {
+        same!((name, request.set_header(name, "1")), (name, Err(HeaderFault::Reserved)));
+        same!((name, request.add_header(name, "1")), (name, Err(HeaderFault::Reserved)));
+    }
     same!(exchange.response.set_header("content-length", "1"), Err(HeaderFault::Reserved));
     same!(exchange.response.add_header("a b", "1"), Err(HeaderFault::BadName));
     same!(exchange.response.set_header("x", "a\nb"), Err(HeaderFault::BadValue));
