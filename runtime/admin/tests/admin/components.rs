@@ -42,8 +42,10 @@ async fn a_refused_component_says_why() {
     let admin = Admin::start().await;
     upload(&admin, "", component("1.0.0", any())).await.expect(201);
     let other_bytes = json!({"name": "mine", "version": "1.0.0", "config": {"type": "object"}}).to_string();
+    let digest = weir_model::Digest::from_bytes(*blake3::hash(other_bytes.as_bytes()).as_bytes());
     let message = upload(&admin, "", other_bytes).await.message(409);
     assert!(message.starts_with("mine@1.0.0 is stored already, with other bytes"), "{message}");
+    assert!(admin.store.blob(digest).await.expect("readable").is_none(), "refused bytes take no room in the store");
     for (bytes, reason) in [
         (String::new(), "the body is empty"),
         ("\0asm".to_owned(), "not a component"),
