@@ -36,6 +36,17 @@ pub enum ClientStream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl ClientStream {
+    /// Lets the close be a reset.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        let socket = match self {
+            ClientStream::Plain(stream) => stream,
+            ClientStream::Tls(stream) => stream.get_ref().0,
+        };
+        socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO))
+    }
+}
+
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -110,6 +121,8 @@ pub struct Client {
     pub requests: Cell<u64>,
     /// Whether no further request is served on it.
     pub closing: Cell<bool>,
+    /// The last reply broke off and its end is the connection's: the close must not look like a proper one.
+    pub torn: Cell<bool>,
     /// The task that serves it.
     waker: RefCell<Option<Waker>>,
     stream: RefCell<ClientStream>,
@@ -193,6 +206,7 @@ impl Client {
             busy: Cell::new(false),
             requests: Cell::new(0),
             closing: Cell::new(false),
+            torn: Cell::new(false),
             waker: RefCell::new(None),
             stream: RefCell::new(stream),
             wire: RefCell::new(Wire { place: Place::Head(HeadScan::default()), head: Vec::new(), ready: Vec::new() }),
@@ -365,7 +379,13 @@ impl hyper::rt::Write for ClientIo {
         true
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(cx)
+        // TLS may have taken bytes that the socket has not: until then the client has not got its reply.
+        let flushed = Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(cx);
+        match flushed {
+            Poll::Pending => self.0.waits.begin(Wait::Send, self.0.facts.send_timeout),
+            Poll::Ready(_) => self.0.waits.end(Wait::Send),
+        }
+        flushed
     }
     /// Leaves the socket open: `connection` may have something to say still, and closes it.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

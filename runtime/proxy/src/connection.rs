@@ -25,6 +25,10 @@ const LINGER_BYTES: usize = 256 << 10;
 /// For writing the last word.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What the parser may hold for a connection, each way: for a client that does not read, this and the kernel's share are all that
+/// waits. Room for a chunk of a reply, and for the largest head with what follows it.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// Why the parser's part is over.
 enum End {
     /// It said so.
@@ -45,7 +49,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: ClientStream, facts: Clie
     let end = {
         let service = service_fn(|request| exchange::serve(Rc::clone(worker), Rc::clone(&client), request));
         // Times are kept by `deadlines`, for the head as for everything else.
-        let parser = http1::Builder::new().header_read_timeout(None).serve_connection(ClientIo(Rc::clone(&client)), service);
+        let parser = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_buf_size(BUFFER_BYTES.max(2 * worker.settings().request_head_limit_bytes))
+            .serve_connection(ClientIo(Rc::clone(&client)), service);
         let mut parser = pin!(parser);
         poll_fn(|cx| {
             client.remember_task(cx);
@@ -101,7 +108,13 @@ async fn last_word(worker: &Worker, client: Client, end: End) {
         End::Drained => None,
     };
     let told = error.map(|error| (log(worker, &client, &error), error));
+    let torn = client.torn.get();
     let mut stream = client.into_stream();
+    if torn {
+        // The client takes the end of the connection for the end of the body (HTTP/1.0): only a reset says that it is not.
+        let _ = stream.reset_on_close();
+        return;
+    }
     if let Some((id, error)) = told {
         let bytes = reply::raw_error_reply(&error, &id, worker.settings().request_id_header);
         // The client may be gone; then there is nobody to tell.

@@ -95,17 +95,25 @@ fn is_protected(name: &str) -> bool {
         )
 }
 
+/// Whether the byte of a header name is one that some servers cannot tell from `-`.
+fn is_odd(byte: u8) -> bool {
+    !byte.is_ascii_alphanumeric() && byte != b'-'
+}
+
 /// Takes out of a request head what is not for the upstream and what a client could forge. `trusted`: the peer may speak for
 /// others.
 pub fn clean_request(headers: &mut HeaderMap, trusted: bool, settings: &ProxySettings) -> Result<(), ProxyError> {
     let mut doomed: Vec<HeaderName> = Vec::new();
     for (name, value) in headers.iter() {
         let text = name.as_str();
-        if text.bytes().any(|byte| byte == b'_') {
-            let alias = text.replace('_', "-");
-            if is_protected(&alias) || is_hop_by_hop(&alias) || settings.underscore_headers == UnderscoreHeaders::Drop {
+        if text.bytes().any(is_odd) {
+            // Servers that put headers into variables (CGI and its heirs) turn each of these into `_`, as they do with `-`.
+            let alias: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+            let underscore = text.contains('_');
+            let dropped = underscore && settings.underscore_headers == UnderscoreHeaders::Drop;
+            if is_protected(&alias) || is_hop_by_hop(&alias) || dropped {
                 doomed.push(name.clone());
-            } else if settings.underscore_headers == UnderscoreHeaders::Refuse {
+            } else if underscore && settings.underscore_headers == UnderscoreHeaders::Refuse {
                 return Err(ProxyError::UnderscoreHeader(text.to_owned()));
             }
             continue;
@@ -155,7 +163,12 @@ pub fn clean_response(headers: &mut HeaderMap) {
             let named = named.filter_map(|token| HeaderName::from_bytes(token).ok());
             doomed.extend(named.filter(|name| *name != header::CONTENT_LENGTH));
         }
-        if is_hop_by_hop(text) || matches!(text, "x-kong-proxy-latency" | "x-kong-upstream-latency" | "x-kong-request-id") {
+        if is_hop_by_hop(text)
+            || matches!(
+                text,
+                "x-kong-proxy-latency" | "x-kong-upstream-latency" | "x-kong-response-latency" | "x-kong-request-id"
+            )
+        {
             doomed.push(name.clone());
         }
     }

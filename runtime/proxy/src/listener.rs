@@ -58,6 +58,10 @@ pub fn open(specs: &[ListenerSpec], workers: usize) -> io::Result<(Vec<Vec<Liste
     Ok((sets, addresses))
 }
 
+/// What the kernel holds for a client beyond what is on its way to it. The kernel's own limit is some megabytes a connection, for as
+/// many clients as do not read; and it would let a slow reader look like one that does not read at all.
+const UNSENT_BYTES: u32 = 128 << 10;
+
 fn listen(address: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -66,6 +70,8 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
+    // Taken over by the connections that it accepts.
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -93,6 +93,13 @@ impl Sending {
         Poll::Ready(frame)
     }
     fn break_off(&mut self, error: ProxyError) {
+        // Without length and chunks the client would take the close for a proper end.
+        if let Source::Upstream(ongoing) = &self.source
+            && self.served.version == http::Version::HTTP_10
+            && ongoing.call.remaining().is_none()
+        {
+            self.served.client.torn.set(true);
+        }
         self.source = Source::Broken;
         self.served.client.closing.set(true);
         self.served.error = Some(error);

@@ -1,7 +1,7 @@
 //! Idle connections to upstreams, one pool per worker: no lock, no wake-up of another thread.
 //!
-//! Nobody polls an idle connection. Its end is noticed when it is taken out: the reactor has marked it readable by then, so the
-//! check costs no system call while it is quiet.
+//! Nobody polls an idle connection. Its end, and bytes that nobody asked for, are noticed when it is taken out: one system call
+//! that asks the kernel, because bytes that were missed would become another client's answer.
 
 use crate::snapshot::ServiceRecord;
 use crate::upstream::stream::Connection;

@@ -6,6 +6,7 @@ use crate::error::ProxyError;
 use crate::snapshot::ServiceRecord;
 use crate::upstream::resolve::Resolver;
 use crate::upstream::tls::UpstreamTls;
+use rustix::net::RecvFlags;
 use rustls::pki_types::ServerName;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -88,10 +89,51 @@ impl Connection {
         Ok(Self { stream, peer, served: 0, idle_since: Instant::now() })
     }
 
-    /// Whether the idle connection is still good: nothing has been read from it, neither bytes nor its end.
+    /// Whether the idle connection is still good: nothing has come on it, neither bytes nor its end.
+    ///
+    /// Asks the kernel itself. The runtime's word is as old as its last turn, and what came since would be taken for the answer to
+    /// the next request: another client's.
     pub fn is_quiet(&mut self) -> bool {
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        let mut byte = [0; 1];
-        self.stream.poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+        let socket = match &mut self.stream {
+            Stream::Plain(socket) => &*socket,
+            Stream::Tls(stream) => {
+                // What TLS says between answers (session tickets) is taken in here; anything else is not quiet.
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                let mut byte = [0; 1];
+                if Pin::new(&mut *stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_ready() {
+                    return false;
+                }
+                stream.get_ref().0
+            }
+        };
+        let peeked = rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn bytes_that_came_since_the_runtime_looked_are_noticed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut upstream, peer) = listener.accept().unwrap();
+        upstream.write_all(b"answer").unwrap();
+        // A read that brings less than it has room for: the runtime takes the socket for empty from here on.
+        let mut buffer = [0; 64];
+        assert_eq!(ours.read(&mut buffer).await.unwrap(), 6);
+        let mut connection = Connection { stream: Stream::Plain(ours), peer, served: 1, idle_since: Instant::now() };
+        assert!(connection.is_quiet());
+        upstream.write_all(b"nobody asked for this").unwrap();
+        // Without a turn of the runtime in between, which might be what shows them.
+        let end = Instant::now() + Duration::from_secs(5);
+        while connection.is_quiet() {
+            assert!(Instant::now() < end, "the bytes were not noticed");
+        }
     }
 }

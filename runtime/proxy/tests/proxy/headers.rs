@@ -54,7 +54,8 @@ fn a_stranger_s_words_on_the_way_are_not_passed_on() {
         "GET / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
          X-Forwarded-Port: 1\r\nX-Forwarded-Path: /evil\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-User: root\r\nX-Real-IP: 6.6.6.6\r\n\
          Forwarded: for=6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Consumer-ID: 1\r\nX_Consumer_ID: 1\r\nX-Credential-Identifier: 1\r\n\
-         X-Anonymous-Consumer: false\r\nX-Kong-Request-Id: mine\r\n\r\n",
+         X-Anonymous-Consumer: false\r\nX-Kong-Request-Id: mine\r\nX.Consumer.Username: evil\r\nX~Credential~Identifier: evil\r\n\
+         X.Forwarded.For: 6.6.6.6\r\nX-Real.IP: 6.6.6.6\r\nTransfer.Encoding: evil\r\nX.Other: kept\r\n\r\n",
     );
     let seen = upstream.next();
     assert_eq!(seen.headers("x-forwarded-for"), ["127.0.0.1"]);
@@ -74,6 +75,7 @@ fn a_stranger_s_words_on_the_way_are_not_passed_on() {
     ] {
         assert_eq!(seen.header(gone), None, "{gone}");
     }
+    assert_eq!(seen.header("x.other"), Some("kept"));
     assert!(!seen.head.contains("6.6.6.6") && !seen.head.contains("evil") && !seen.head.contains("mine"), "{}", seen.head);
     assert_eq!(gateway.events.next()["client_ip"], "127.0.0.1");
 }

@@ -153,6 +153,22 @@ fn a_body_that_breaks_off_cuts_the_clients_connection() {
     }
 }
 
+/// In HTTP/1.0 the end of the connection is the end of the body, so a proper close would pass the part for the whole.
+#[test]
+fn a_body_that_breaks_off_resets_the_connection_of_an_http_1_0_client() {
+    let upstream = Upstream::serving(|mut wire, _| {
+        wire.request();
+        wire.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel");
+    });
+    let mut gateway = Setup::to(upstream.address).start();
+    let mut client = std::net::TcpStream::connect(gateway.address).unwrap();
+    client.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+    std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\nhost: a\r\n\r\n").unwrap();
+    let end = std::io::Read::read_to_end(&mut client, &mut Vec::new());
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(gateway.events.next()["error"], "upstream_body_broken");
+}
+
 #[test]
 fn a_body_until_the_end_of_the_connection_is_complete_when_it_ends() {
     let upstream = Upstream::serving(move |mut wire, _| {
