@@ -9,13 +9,17 @@ mod tests;
 
 pub use component::entries_after;
 
-use crate::schema::{expired, is_set};
+use crate::schema::{Auto, expired, is_set};
 use crate::{Entity, Findings, Id, Kind, Op, PluginInfo, Refusal, Schema, Selection, View};
 use serde_json::{Map, Value, json};
 
 /// How many entities one deletion may take with it. A consumer with more keys than this is emptied first, so that one
 /// request cannot make the gateway collect millions of results in memory.
 pub const CASCADE_LIMIT: usize = 50_000;
+
+/// How many of a parent's entities a new one looks at for dead ones: the cost of a write stays small, and rotation, which adds
+/// one at a time, never gets ahead of it.
+const SWEPT: usize = 100;
 
 /// What a write comes to.
 #[derive(Clone, PartialEq, Debug)]
@@ -63,8 +67,30 @@ pub fn put(view: &dyn View, mut entity: Entity, existing: Option<&Entity>, conte
     if entity.kind == Kind::Component {
         component::put(view, &entity, existing, context.now, &mut ops)?;
     }
+    if existing.is_none() {
+        sweep(view, &entity, context.now, &mut ops)?;
+    }
     ops.push(Op::Put(entity.clone()));
     Ok(Change { entity, ops })
+}
+
+/// Whoever rotates credentials with a ttl leaves a dead one behind each time: a new one takes its parent's dead ones along.
+fn sweep(view: &dyn View, new: &Entity, now: u64, ops: &mut Vec<Op>) -> Result<(), Refusal> {
+    let schema = Schema::of(new.kind);
+    if !schema.record.fields.iter().any(|field| field.spec.auto == Some(Auto::Ttl)) {
+        return Ok(());
+    }
+    for (field, ..) in schema.foreign_fields() {
+        let Some(id) = new.foreign(field) else { continue };
+        let selection = Selection::Foreign { field: field.to_owned(), id };
+        for old in view.list(new.kind, &selection, None, SWEPT)?.entities {
+            let gone = Op::Delete { kind: old.kind, id: old.id };
+            if expired(&old, now) && !ops.contains(&gone) {
+                ops.push(gone);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// `owner`, pointing to an entity that the same transaction makes: nobody else can point there yet, so nothing can collide.

@@ -181,6 +181,26 @@ fn the_key_of_a_dead_credential_is_free() {
 }
 
 #[test]
+fn a_new_credential_takes_the_dead_ones_of_its_consumer_along() {
+    let mut plain = Plain::default();
+    let consumer = plain.good(Kind::Consumer, json!({"username": "u"}));
+    let other = plain.good(Kind::Consumer, json!({"username": "v"}));
+    for key in ["a", "b"] {
+        plain.good(Kind::KeyAuth, json!({"consumer": to(&consumer), "key": key, "ttl": 1}));
+    }
+    let alive = plain.good(Kind::KeyAuth, json!({"consumer": to(&consumer), "key": "c", "ttl": 100}));
+    let others = plain.good(Kind::KeyAuth, json!({"consumer": to(&other), "key": "d", "ttl": 1}));
+    // Its own value is one of a dead one's: that one goes once.
+    let fresh = plain.entity(Kind::KeyAuth, json!({"consumer": to(&consumer), "key": "a"}));
+    let change = put(&plain, fresh.clone(), None, Context { now: 1_001, plugin: None }).expect("free");
+    assert_eq!(change.ops.len(), 3);
+    plain.apply(change.ops);
+    let left: Vec<_> = plain.0.keys().filter(|(kind, _)| *kind == Kind::KeyAuth).map(|(_, id)| *id).collect();
+    assert_eq!(left.len(), 3);
+    assert!([fresh.id, alive.id, others.id].iter().all(|id| left.contains(id)));
+}
+
+#[test]
 fn what_is_so_already_needs_no_transaction() {
     let mut plain = Plain::default();
     let service = plain.good(Kind::Service, json!({"host": "h"}));
