@@ -58,7 +58,7 @@ pub enum HeaderFault {
     BadName,
     /// Has a byte that a value must not have, or is longer than 8 KiB.
     BadValue,
-    /// Only the gateway writes this header: framing, hop-by-hop, who the consumer is.
+    /// Only the gateway writes this header: framing, hop-by-hop, who the consumer is, how the request came here.
     Reserved,
     /// The head has 100 headers already.
     TooMany,
@@ -94,6 +94,20 @@ const VALUE_BYTES: usize = 8 << 10;
 const FRAMING: [&str; 8] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
+/// Headers of a request that the gateway writes after the plugins.
+const WAY: [&str; 10] = [
+    "expect",
+    "http2-settings",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-path",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-kong-request-id",
+    "x-real-ip",
+];
+
 /// Whether a plugin may write a header of that name: for [`Plugin::check`](crate::Plugin::check), so that an operator hears of it
 /// when the configuration is written and not when an exchange fails.
 pub fn check_header_name(name: &str) -> Result<(), HeaderFault> {
@@ -104,6 +118,13 @@ pub fn check_header_name(name: &str) -> Result<(), HeaderFault> {
     } else {
         Ok(())
     }
+}
+
+/// The same for a header of the request: what says how the request came here is not a plugin's to write either.
+pub fn check_request_header_name(name: &str) -> Result<(), HeaderFault> {
+    check_header_name(name)?;
+    let taken = WAY.iter().any(|reserved| reserved.eq_ignore_ascii_case(name));
+    if taken { Err(HeaderFault::Reserved) } else { Ok(()) }
 }
 
 /// Whether a header can have that value.

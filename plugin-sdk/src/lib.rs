@@ -65,7 +65,7 @@ pub use exchange::{
 };
 pub use findings::Findings;
 pub use flow::{Error, Flow, Reply, Result};
-pub use header::{HeaderFault, HeaderValue, check_header_name, check_header_value};
+pub use header::{HeaderFault, HeaderValue, check_header_name, check_header_value, check_request_header_name};
 pub use manifest::Phase;
 pub use {schemars, serde, serde_json};
 

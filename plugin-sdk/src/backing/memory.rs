@@ -3,7 +3,7 @@
 use crate::edits::HeaderEdit;
 use crate::exchange::{Credential, Facts, Identity, Limit, NamedEntity, Taken};
 use crate::flow::Reply;
-use crate::header::{HeaderFault, is_token};
+use crate::header::{HeaderFault, check_request_header_name, is_token};
 use crate::log::Level;
 use crate::testing::node::{Node, StoredCredential};
 use std::cell::{Ref, RefCell, RefMut};
@@ -254,17 +254,27 @@ impl Handle {
         if name.eq_ignore_ascii_case("host") && !is_authority(value) {
             return Err(HeaderFault::BadValue);
         }
-        self.state_mut().request.head.set(name, value)
+        let head = &mut self.state_mut().request.head;
+        if !head.sent {
+            check_request_header_name(name)?;
+        }
+        head.set(name, value)
     }
     pub(crate) fn request_add_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
         // A request has exactly one Host.
         if name.eq_ignore_ascii_case("host") {
             return self.request_set_header(name, value);
         }
-        self.state_mut().request.head.add(name, value)
+        let head = &mut self.state_mut().request.head;
+        if !head.sent {
+            check_request_header_name(name)?;
+        }
+        head.add(name, value)
     }
     pub(crate) fn request_remove_header(&self, name: &str) {
-        self.state_mut().request.head.remove(name);
+        if check_request_header_name(name).is_ok() {
+            self.state_mut().request.head.remove(name);
+        }
     }
     pub(crate) fn request_set_headers<N: AsRef<str>, V: AsRef<[u8]>>(&self, fields: &[(N, V)]) -> Result<(), HeaderFault> {
         if self.state().request.head.sent {

@@ -3,7 +3,7 @@
 use crate::RequestTransformer;
 use crate::step::{Step, Verb};
 use crate::template::Template;
-use plugin_sdk::{Findings, check_header_name, check_header_value};
+use plugin_sdk::{Findings, check_header_value, check_request_header_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -137,7 +137,7 @@ fn step(verb: Verb, entry: &str, field: &str, findings: &mut Findings) -> Option
 
 /// Whether the header may be changed that way. Kong leaves Host alone except in `replace`, without a word.
 fn header_fits(name: &str, verb: Verb, field: &str, findings: &mut Findings) -> bool {
-    if let Err(fault) = check_header_name(name) {
+    if let Err(fault) = check_request_header_name(name) {
         findings.add(field, format!("{name:?}: {}", fault.as_str()));
         return false;
     }

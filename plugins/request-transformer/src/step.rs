@@ -64,9 +64,9 @@ impl Step {
     pub fn change_header(&self, value: &[u8], request: &mut Request) -> Result<()> {
         let name = self.name.as_str();
         match self.verb {
-            Verb::Replace if request.header(name).is_some() => request.set_header(name, value)?,
-            Verb::Add if request.header(name).is_none() => request.set_header(name, value)?,
-            Verb::Append => request.add_header(name, value)?,
+            Verb::Replace if request.header(name).is_some() => request.set_header(name, line(value))?,
+            Verb::Add if request.header(name).is_none() => request.set_header(name, line(value))?,
+            Verb::Append => request.add_header(name, line(value))?,
             // `Remove` and `Rename` have no value, and so are always prepared.
             Verb::Replace | Verb::Add | Verb::Remove | Verb::Rename => {}
         }
@@ -84,4 +84,21 @@ impl Step {
             Verb::Append => query.add(name, value),
         }
     }
+}
+
+/// The value without bytes that no header value may have: a template takes it from what a client sent, who could end the line.
+/// They are written as in a URL, as nginx does below Kong; failing would be a fault of the plugin that any client can cause.
+fn line(value: &[u8]) -> Cow<'_, [u8]> {
+    let breaks = |byte: u8| byte == 0x7f || (byte < b' ' && byte != b'\t');
+    if !value.iter().any(|&byte| breaks(byte)) {
+        return Cow::Borrowed(value);
+    }
+    let mut escaped = Vec::with_capacity(value.len() + 16);
+    for &byte in value {
+        match breaks(byte) {
+            true => escaped.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            false => escaped.push(byte),
+        }
+    }
+    Cow::Owned(escaped)
 }

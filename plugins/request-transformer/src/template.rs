@@ -32,7 +32,7 @@ impl Template {
             }
             let part = part(expression.trim());
             parts.push(part.ok_or_else(|| {
-                format!("$({expression}) is not built; use $(headers.name), $(query_params.name) or $(uri_captures.name)")
+                format!("$({expression}) is not built; use $(headers.name), $(query_params.name) or $(uri_captures.name), and $(headers[\"a-name\"]) for a name with dashes")
             })?);
             rest = after;
         }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub(crate) async fn input(headers: &HeaderMap, body: Body) -> Result<Input, Faul
 
 /// Form fields, nested by their keys: `a.b=1`, `a[]=1`, `a[2]=1`; a repeated key is a list.
 fn form(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    // The decoder would put U+FFFD where it cannot read, and that would be stored.
+    percent_decode(bytes).decode_utf8().map_err(|_| "it is not UTF-8")?;
     let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes).map_err(|error| error.to_string())?;
     if pairs.len() > FORM_FIELDS {
         return Err(format!("more than {FORM_FIELDS} fields"));
@@ -172,5 +175,7 @@ mod tests {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert!(read(&format!("{}=1", vec!["a"; 20].join("."))).is_err());
+        assert_eq!(read("username=%ff"), Err("it is not UTF-8".to_owned()));
+        assert_eq!(read("u=%C3%A9%zz"), Ok(json!({"u": "é%zz"})));
     }
 }

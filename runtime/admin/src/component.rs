@@ -52,13 +52,18 @@ pub(crate) async fn upload(
         let context = context.clone();
         blocking(move || inspect(&context, &bytes, &grants).map(|manifest| (manifest, bytes))).await?
     };
+    let (expected, autos) = (manifest.digest, autos());
+    let judge: Judge = Arc::new(move |view| plan(view, &manifest, active, &autos));
+    {
+        // Before the bytes are stored: those of a refused upload would take room in the store until they are swept.
+        let (context, judge) = (context.clone(), judge.clone());
+        blocking(move || Ok(drop(judge(context.store.view()?.as_ref())?))).await?;
+    }
     let digest = context.store.put_blob(bytes.to_vec()).await?;
     drop(permit);
-    if digest != manifest.digest {
-        return Err(Fault::Crashed(format!("the store's digest {digest} of a component is not {}", manifest.digest)));
+    if digest != expected {
+        return Err(Fault::Crashed(format!("the store's digest {digest} of a component is not {expected}")));
     }
-    let autos = autos();
-    let judge: Judge = Arc::new(move |view| plan(view, &manifest, active, &autos));
     let mut written = write_judged(&context, judge).await?;
     let answer = written.answer.take();
     let created = answer.get("created") == Some(&json!(true));

@@ -71,7 +71,10 @@ pub(crate) async fn write(
         Kind::Plugin => write_plugin(&context, &wish).await?,
         Kind::Component => component::write(&context, wish).await?,
         Kind::Service | Kind::Route | Kind::Consumer | Kind::KeyAuth => {
-            let plan: Plan = Box::new(move |view| planned(wish.judge(view, &|_| None)?));
+            // Asked only when a plugin entry shall point to the new entity. A schema that cannot be read is no plugin either.
+            let catalog = context.catalog.clone();
+            let plugins = move |name: &str| plugin::known(catalog.as_ref(), name).ok().flatten().map(Arc::new);
+            let plan: Plan = Box::new(move |view| planned(wish.judge(view, &plugins)?));
             context.store.write(plan).await?
         }
     };

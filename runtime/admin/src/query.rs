@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use weir_model::{Id, Kind, Selection};
 
 /// Entities of a page when the client does not say.
@@ -17,7 +17,12 @@ pub(crate) struct Query(Vec<(String, String)>);
 impl Query {
     /// Reads the part after `?`.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self, Fault> {
-        let pairs = serde_urlencoded::from_str(text.unwrap_or_default());
+        let text = text.unwrap_or_default();
+        // The decoder would put U+FFFD where it cannot read, and look for that.
+        if percent_decode_str(text).decode_utf8().is_err() {
+            return Err(Fault::BadBody("Cannot parse the query: it is not UTF-8".to_owned()));
+        }
+        let pairs = serde_urlencoded::from_str(text);
         pairs.map(Self).map_err(|error| Fault::BadBody(format!("Cannot parse the query: {error}")))
     }
     /// The value of a parameter; of a repeated one, the last.

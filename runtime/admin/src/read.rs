@@ -34,7 +34,7 @@ pub(crate) fn one(context: &AdminContext, kind: Kind, key: &str, parent: Option<
 /// What an entity points to.
 pub(crate) fn foreign(context: &AdminContext, via: &Via) -> Result<Response<Body>, Fault> {
     let view = context.store.view()?;
-    let owner = find(view.as_ref(), via.kind, &via.key)?.ok_or(Fault::NotFound)?;
+    let owner = find(view.as_ref(), via.kind, &via.key)?.filter(|owner| !expired(owner, now())).ok_or(Fault::NotFound)?;
     let id = owner.foreign(&via.field).ok_or(Fault::NotFound)?;
     let entity = view.get(via.target, id)?;
     shown(view.as_ref(), entity)

@@ -7,6 +7,7 @@ use crate::plugin::{Known, not_enabled};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use weir_model::constraints::{self, Change, Context, find};
+use weir_model::schema::expired;
 use weir_model::{Autos, Entity, Findings, Id, Kind, Op, Refusal, Schema, View};
 
 /// What shall be done.
@@ -52,11 +53,14 @@ struct Found {
 }
 
 impl Wish {
-    /// What the wish comes to. `plugins` knows the plugin of a name; it is asked for plugin entries only.
+    /// What the wish comes to. `plugins` knows the plugin of a name; it is asked for plugin entries only,
+    /// also for one that shall point to what the wish makes.
     pub(crate) fn judge(&self, view: &dyn View, plugins: &dyn Fn(&str) -> Option<Arc<Known>>) -> Result<Change, Refusal> {
         let found = self.find(view)?;
         let existing = found.existing.as_ref();
-        if self.mode == Mode::Merge && existing.is_none() {
+        // What has expired is read as gone, so there is nothing to change; only a PUT may bring it back.
+        let gone = |entity: &Entity| expired(entity, self.autos.now);
+        if self.mode == Mode::Merge && existing.is_none_or(gone) {
             return Err(Refusal::NotFound);
         }
         let mut findings = Findings::default();
@@ -97,9 +101,22 @@ impl Wish {
         let context = Context { now: self.autos.now, plugin: known.as_ref().map(|known| &known.info) };
         let mut change = constraints::put(view, entity, existing, context)?;
         if let Some((field, owner)) = found.owner.filter(|_| existing.is_none()) {
-            change.ops.push(link(owner, &field, change.entity.id, self.autos.now));
+            change.ops.push(self.link(owner, &field, change.entity.id, plugins)?);
         }
         Ok(change)
+    }
+
+    /// The owner points to the new entity from then on, if it could also be told so directly.
+    fn link(&self, owner: Entity, field: &str, id: Id, plugins: &dyn Fn(&str) -> Option<Arc<Known>>) -> Result<Op, Refusal> {
+        let name = owner.text("name").filter(|_| owner.kind == Kind::Plugin).map(str::to_owned);
+        let known = name.as_deref().and_then(plugins);
+        if let (Some(name), None) = (&name, &known) {
+            let mut findings = Findings::default();
+            findings.add(["name"], not_enabled(name));
+            return Err(Refusal::Schema(findings));
+        }
+        let context = Context { now: self.autos.now, plugin: known.as_ref().map(|known| &known.info) };
+        constraints::link(owner, field, id, context)
     }
 
     fn find(&self, view: &dyn View) -> Result<Found, Refusal> {
@@ -159,12 +176,4 @@ impl Wish {
             }
         }
     }
-}
-
-fn link(mut owner: Entity, field: &str, id: Id, now: u64) -> Op {
-    owner.body.insert(field.to_owned(), json!({ "id": id.to_string() }));
-    if owner.body.contains_key("updated_at") {
-        owner.body.insert("updated_at".to_owned(), Value::from(now));
-    }
-    Op::Put(owner)
 }

@@ -86,6 +86,20 @@ fn whole(message: String) -> Result<(), Findings> {
     Err(findings)
 }
 
+/// `remove.headers[1]` in steps. Guests count from 0, as their languages do; findings count from 1, as Kong's clients expect.
+fn steps(path: &str) -> Vec<String> {
+    let mut steps = Vec::new();
+    for part in path.split('.') {
+        let position = part.strip_suffix(']').and_then(|part| part.split_once('['));
+        let position = position.and_then(|(name, at)| Some((name, at.parse::<usize>().ok()?.checked_add(1)?)));
+        match position {
+            Some((name, at)) => steps.extend([name.to_owned(), at.to_string()]),
+            None => steps.push(part.to_owned()),
+        }
+    }
+    steps
+}
+
 /// Each line of the guest's error is a finding: `field.inner: reason`, or only a reason. A line that merely looks like the former
 /// ("a: b") names no field of the configuration.
 fn findings(message: &str, config: &Map<String, Value>) -> Findings {
@@ -96,7 +110,7 @@ fn findings(message: &str, config: &Map<String, Value>) -> Findings {
             config.contains_key(first)
         });
         match field {
-            Some((path, reason)) => findings.add(path.split('.'), reason),
+            Some((path, reason)) => findings.add(steps(path), reason),
             None => findings.add(Vec::<String>::new(), line),
         }
     }
@@ -114,12 +128,15 @@ mod tests {
     #[test]
     fn each_line_of_the_guests_error_becomes_a_finding_at_its_field() {
         let Value::Object(config) = json!({"add": {"headers": []}, "limit": 1}) else { unreachable!() };
-        let found = findings("add.headers: one has no colon\nlimit: must be positive\n\nnote: both are wrong", &config);
+        let text =
+            "add.headers: one has no colon\nlimit: must be positive\n\nnote: both are wrong\nadd.headers[1]: odd\nlimit[x]: what";
+        let found = findings(text, &config);
         let at = |index: usize| (found.0[index].path.join("/"), found.0[index].message.as_str());
-        assert_eq!(found.0.len(), 3);
+        assert_eq!(found.0.len(), 5);
         assert_eq!(at(0), ("add/headers".into(), "one has no colon"));
         assert_eq!(at(1), ("limit".into(), "must be positive"));
         assert_eq!(at(2), (String::new(), "note: both are wrong"));
+        assert_eq!((at(3).0, at(4).0), ("add/headers/2".into(), "limit[x]".into()), "positions as all other findings have them");
         assert_eq!(findings(" \n", &config).0[0].message, "the plugin refused the configuration without saying why");
     }
 }

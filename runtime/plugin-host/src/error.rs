@@ -25,7 +25,7 @@ pub enum HostError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EntryError {
     /// No component answers to that name.
-    #[error("the plugin '{name}' is not installed on this node")]
+    #[error("the plugin '{name}' is not installed on this node; put its file into plugins_dir again")]
     NotInstalled {
         /// The name.
         name: String,

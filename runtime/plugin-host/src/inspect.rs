@@ -27,7 +27,8 @@ pub fn draft(host: &Host, bytes: &[u8], origin: Origin, grants: &[String]) -> Re
     let lacking: Vec<&str> = linked.needs_grants.iter().filter(|need| !grants.contains(need)).map(String::as_str).collect();
     if !lacking.is_empty() {
         return Err(refused(&format!(
-            "it imports {}, which the operator must grant: send it again with ?grants={} if it may have that",
+            "it imports {}, which the operator must grant: if it may have that, send it again with ?grants={} (of a file in \
+             plugins_dir, the .toml beside it says `grants = [...]`)",
             lacking.join(" and "),
             linked.needs_grants.join(",")
         )));
@@ -81,9 +82,10 @@ fn check_bytes(bytes: &[u8]) -> Result<(), String> {
     };
     match *version {
         COMPONENT => Ok(()),
-        MODULE => {
-            Err("it is a core module, not a component; `weir plugin build` or `wasm-tools component new` makes one of it".into())
-        }
+        MODULE => Err(
+            "it is a core module, not a component; build it for wasm32-wasip2, or make one of it by `wasm-tools component new`"
+                .into(),
+        ),
         other => Err(format!("it is WebAssembly of an unknown format ({other:02x?})")),
     }
 }

@@ -174,9 +174,10 @@ impl<E> Chain<E> {
     pub fn handles(&self, phase: Phase) -> bool {
         self.phases.contains(phase)
     }
-    /// The steps that may handle the phase, in order. The order is the same in every phase.
-    pub fn walk(&self, phase: Phase) -> impl Iterator<Item = &Arc<Step<E>>> {
+    /// The steps that may handle the phase, in order, each with its place in the chain. Order and places are the same in every
+    /// phase.
+    pub fn walk(&self, phase: Phase) -> impl Iterator<Item = (usize, &Arc<Step<E>>)> {
         let steps: &[_] = if self.handles(phase) { &self.steps } else { &[] };
-        steps.iter().filter(move |step| step.handles(phase))
+        steps.iter().enumerate().filter(move |(_, step)| step.handles(phase))
     }
 }

@@ -28,7 +28,7 @@ use crate::route::{HostHeader, RouteRequest, normalise};
 use crate::snapshot::{Found, RouteMatch};
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::response::Head;
-use crate::walk::{Walked, walk};
+use crate::walk::{Identities, Walked, walk};
 use crate::worker::{Worker, add};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -61,6 +61,7 @@ pub(crate) struct Served {
     pub now: Instant,
     /// Why it failed, if it did.
     pub error: Option<ProxyError>,
+    identities: Identities,
     failures: Vec<PluginFailure>,
     pub upstream: Option<SocketAddr>,
     pub tries: u32,
@@ -123,6 +124,7 @@ impl Served {
             began,
             now: began,
             error: None,
+            identities: Identities::default(),
             failures: Vec::new(),
             upstream: None,
             tries: 0,
@@ -225,7 +227,7 @@ impl Served {
         let Ok(mut plugins) = self.worker.plugins.try_borrow_mut() else {
             return Walked::Failed(ProxyError::Internal("plugins are in use"));
         };
-        let walked = walk(chain, phase, self.scheme, &mut plugins, &mut self.exchange, &mut self.failures);
+        let walked = walk(chain, phase, self.scheme, &mut plugins, &mut self.exchange, &mut self.identities, &mut self.failures);
         self.now = Instant::now();
         walked
     }

@@ -1,14 +1,15 @@
 //! The walk of a chain: one phase, plugin after plugin.
 //!
 //! The entry of a plugin is picked when the walk reaches it, because an earlier plugin of the same walk decides who the consumer
-//! is. Nothing in here waits.
+//! is. The later phases pick what the request phase picked: a plugin that stands before the authentication did not know the
+//! consumer then, and must not meet another configuration when the response comes. Nothing in here waits.
 
 use crate::access_log::PluginFailure;
 use crate::chain::{Chain, Scheme};
 use crate::error::ProxyError;
 use std::sync::Arc;
-use weir_model::Phase;
 use weir_model::entity::OnFailure;
+use weir_model::{Id, Phase};
 use weir_plugin_host::exchange::{Ending, Exchange, Kill, Reply};
 use weir_plugin_host::{Entry, WorkerPlugins};
 
@@ -22,6 +23,25 @@ pub enum Walked {
     Failed(ProxyError),
 }
 
+/// Who the consumer was from which step of the request phase on. Usually one; a second authentication may change it.
+#[derive(Debug, Default)]
+pub struct Identities(Vec<(usize, Id)>);
+
+impl Identities {
+    /// Notes the consumer after a step of the request phase, if that step has changed it.
+    fn after(&mut self, step: usize, consumer: Option<Id>) {
+        if let Some(consumer) = consumer
+            && self.0.last().is_none_or(|(_, last)| *last != consumer)
+        {
+            self.0.push((step, consumer));
+        }
+    }
+    /// The consumer that a step knew when the request phase reached it.
+    fn before(&self, step: usize) -> Option<Id> {
+        self.0.iter().rev().find(|(since, _)| *since < step).map(|(_, consumer)| *consumer)
+    }
+}
+
 /// Walks one phase of a chain. Failures are noted whatever they lead to.
 pub fn walk(
     chain: &Chain,
@@ -29,15 +49,19 @@ pub fn walk(
     scheme: Scheme,
     plugins: &mut WorkerPlugins,
     exchange: &mut Box<Exchange>,
+    identities: &mut Identities,
     failures: &mut Vec<PluginFailure>,
 ) -> Walked {
-    for step in chain.walk(phase) {
-        let consumer = exchange.consumer.as_ref().map(|consumer| consumer.id);
-        let Some(entry) = step.pick(scheme, consumer) else { continue };
+    for (index, step) in chain.walk(phase) {
+        let Some(entry) = step.pick(scheme, identities.before(index)) else { continue };
         if !entry.handles(phase) {
             continue;
         }
-        let (kill, message) = match plugins.call(phase, entry, exchange) {
+        let ending = plugins.call(phase, entry, exchange);
+        if phase == Phase::Request {
+            identities.after(index, exchange.consumer.as_ref().map(|consumer| consumer.id));
+        }
+        let (kill, message) = match ending {
             Ending::Proceed => continue,
             Ending::Respond(reply) => return Walked::Replied(reply),
             Ending::Failed(message) => (None, Some(message)),
@@ -67,4 +91,22 @@ fn note(entry: &Entry, phase: Phase, kill: Option<Kill>, message: Option<String>
         kind: kill.map_or("failed", Kill::name),
         message,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_keeps_the_consumer_that_it_knew_in_the_request_phase() {
+        let (anonymous, ada) = (Id::random(), Id::random());
+        let mut identities = Identities::default();
+        identities.after(0, None);
+        identities.after(1, Some(anonymous));
+        identities.after(2, Some(anonymous));
+        identities.after(3, Some(ada));
+        identities.after(4, Some(ada));
+        let known: Vec<_> = (0..6).map(|step| identities.before(step)).collect();
+        assert_eq!(known, [None, None, Some(anonymous), Some(anonymous), Some(ada), Some(ada)]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{head, is_authority};
 use crate::edits::HeaderEdit;
-use crate::header::{HeaderFault, check_header_name};
+use crate::header::{HeaderFault, check_header_name, check_request_header_name};
 use std::cell::Cell;
 
 /// Of one configuration, both interfaces together: `wit/request.wit`.
@@ -58,20 +58,21 @@ fn prepare(edits: Vec<HeaderEdit>, also: fn(&HeaderEdit) -> Result<(), HeaderFau
     Ok(Prepared(edits))
 }
 
-/// What a request does not take, beyond what no head takes: a Host that is none, and another name for it.
+/// What a request does not take, beyond what no head takes: what says how it came here, a Host that is none, and another name
+/// for it.
 pub(super) fn judge_request(edit: &HeaderEdit) -> Result<(), HeaderFault> {
     let host = |name: &str| name.eq_ignore_ascii_case("host");
     match edit {
         HeaderEdit::Set(name, value)
         | HeaderEdit::SetIfPresent(name, value)
         | HeaderEdit::Add(name, value)
-        | HeaderEdit::AddIfAbsent(name, value)
-            if host(name) && !is_authority(value) =>
-        {
-            Err(HeaderFault::BadValue)
+        | HeaderEdit::AddIfAbsent(name, value) => {
+            check_request_header_name(name)?;
+            if host(name) && !is_authority(value) { Err(HeaderFault::BadValue) } else { Ok(()) }
         }
+        HeaderEdit::Remove(name) => check_request_header_name(name),
         HeaderEdit::Rename(old, new) if host(old) || host(new) => Err(HeaderFault::Reserved),
-        _ => Ok(()),
+        HeaderEdit::Rename(old, new) => check_request_header_name(old).and_then(|()| check_request_header_name(new)),
     }
 }
 

@@ -55,6 +55,11 @@ async fn forms_are_read_with_the_types_of_the_schema() {
     let form = "name=rate-limiting&config.minute=5&config.redis.port=1";
     let plugin = admin.raw(Method::POST, "/routes/r/plugins", &[FORM], form).await.expect(201);
     assert_eq!((&plugin["config"]["minute"], &plugin["config"]["redis"]["port"]), (&json!(5), &json!(1)));
+    // What is not UTF-8 is refused, not stored as something else.
+    let message = admin.raw(Method::POST, "/consumers", &[FORM], "username=%ff").await.message(400);
+    assert_eq!(message, "Cannot parse form body: it is not UTF-8");
+    let message = admin.get("/consumers?tags=%ff").await.message(400);
+    assert_eq!(message, "Cannot parse the query: it is not UTF-8");
     // No coercion where the text is no such value.
     let body = admin.raw(Method::POST, "/services", &[FORM], "host=h&port=x").await.expect(400);
     assert_eq!(body["fields"], json!({"port": "expected an integer"}));

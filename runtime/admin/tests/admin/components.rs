@@ -42,8 +42,10 @@ async fn a_refused_component_says_why() {
     let admin = Admin::start().await;
     upload(&admin, "", component("1.0.0", any())).await.expect(201);
     let other_bytes = json!({"name": "mine", "version": "1.0.0", "config": {"type": "object"}}).to_string();
+    let digest = weir_model::Digest::from_bytes(*blake3::hash(other_bytes.as_bytes()).as_bytes());
     let message = upload(&admin, "", other_bytes).await.message(409);
     assert!(message.starts_with("mine@1.0.0 is stored already, with other bytes"), "{message}");
+    assert!(admin.store.blob(digest).await.expect("readable").is_none(), "refused bytes take no room in the store");
     for (bytes, reason) in [
         (String::new(), "the body is empty"),
         ("\0asm".to_owned(), "not a component"),
@@ -117,6 +119,15 @@ async fn only_settings_can_be_changed_and_what_authenticates_stays_closed() {
     assert_eq!((&patched["isolation"], &patched["cpu_budget_ms"]), (&json!("per_request"), &json!(20)));
     let body = admin.patch(path, json!({"on_failure": "open"})).await.expect(400);
     assert!(body["fields"]["on_failure"].as_str().is_some_and(|text| text.starts_with("must be 'closed'")), "{body}");
+    // What the plugin host would not keep to is refused here.
+    let body = admin.patch(path, json!({"memory_budget_bytes": 1, "cpu_budget_ms": 10_001})).await.expect(400);
+    assert_eq!(
+        body["fields"],
+        json!({
+            "memory_budget_bytes": "value should be between 1048576 and 1073741824",
+            "cpu_budget_ms": "value should be between 1 and 10000"
+        })
+    );
     let body = admin.patch(path, json!({"digest": "00", "priority": 1, "isolation": "x"})).await.expect(400);
     assert_eq!(
         body["fields"],

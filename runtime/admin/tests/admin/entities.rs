@@ -213,6 +213,11 @@ async fn key_auths_make_their_key_and_show_what_remains_of_their_time() {
     let old = json!({"key": "old", "created_at": 1000, "ttl": 1});
     let expired = admin.create("/consumers/u/key-auth", old).await;
     assert!(expired["ttl"].as_u64().is_some_and(|ttl| ttl <= 1), "a ttl counts from the write: {expired}");
+    let gone = async { while admin.get("/key-auths/old").await.status == 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it must expire");
+    admin.get("/key-auths/old/consumer").await.expect(404);
+    admin.patch("/key-auths/old", json!({"ttl": 100})).await.expect(404);
+    admin.create("/consumers/v/key-auth", json!({"key": "old"})).await;
 }
 
 #[tokio::test]

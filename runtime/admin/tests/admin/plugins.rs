@@ -73,6 +73,16 @@ async fn what_authenticates_cannot_be_scoped_to_a_consumer() {
     let body = admin.post("/plugins", json!({"name": "key-auth", "consumer": to(&consumer)})).await.expect(400);
     assert_eq!(body["fields"], json!({"consumer": "value must be null"}));
     admin.post("/consumers/u/plugins", json!({"name": "key-auth"})).await.expect(400);
+    // Nor by the way of making the consumer at the entry.
+    let auth = admin.create("/plugins", json!({"name": "key-auth"})).await;
+    let at = format!("/plugins/{}", id(&auth));
+    let body = admin.put(&format!("{at}/consumer"), json!({"username": "new"})).await.expect(400);
+    assert_eq!(body["fields"], json!({"consumer": "value must be null"}));
+    admin.get("/consumers/new").await.expect(404);
+    assert_eq!(admin.get(&at).await.expect(200), auth);
+    // What may be there is linked: another plugin, another parent.
+    admin.put(&format!("{at}/service"), json!({"name": "made", "host": "h"})).await.expect(200);
+    admin.delete(&at).await.expect(204);
 }
 
 #[tokio::test]

@@ -67,6 +67,18 @@ pub fn put(view: &dyn View, mut entity: Entity, existing: Option<&Entity>, conte
     Ok(Change { entity, ops })
 }
 
+/// `owner`, pointing to an entity that the same transaction makes: nobody else can point there yet, so nothing can collide.
+pub fn link(mut owner: Entity, field: &str, id: Id, context: Context) -> Result<Op, Refusal> {
+    owner.body.insert(field.to_owned(), json!({ "id": id.to_string() }));
+    if owner.body.contains_key("updated_at") {
+        owner.body.insert("updated_at".to_owned(), Value::from(context.now));
+    }
+    if let Some(plugin) = context.plugin {
+        check_scope(plugin, &owner)?;
+    }
+    Ok(Op::Put(owner))
+}
+
 /// The entity shall not be: it, and everything that goes with it.
 pub fn delete(view: &dyn View, kind: Kind, id: Id) -> Result<Vec<Op>, Refusal> {
     let entity = view.get(kind, id)?.ok_or(Refusal::NotFound)?;

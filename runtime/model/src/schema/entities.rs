@@ -312,13 +312,15 @@ fn plugins() -> Schema {
 
 /// The largest budgets that an operator may give: beyond them a plugin's call would be an outage of its worker.
 const CPU_BUDGET_MAX_MS: f64 = 10_000.0;
+/// Below this no guest begins: its stack alone takes as much.
+const MEMORY_BUDGET_MIN: f64 = (1_u64 << 20) as f64;
 const MEMORY_BUDGET_MAX: f64 = (1_u64 << 30) as f64;
 const CALLS_BUDGET_MAX: f64 = 10_000_000.0;
 const BYTES_BUDGET_MAX: f64 = (1_u64 << 30) as f64;
 
 fn components() -> Schema {
     let defaults = serde_json::to_value(ComponentSettings::default()).unwrap_or_default();
-    let budget = |name: &str, max: f64| between(1.0, max).default(defaults.get(name).cloned().unwrap_or_default());
+    let budget = |name: &str, min: f64, max: f64| between(min, max).default(defaults.get(name).cloned().unwrap_or_default());
     let fields = vec![
         id(),
         created_at(),
@@ -340,10 +342,13 @@ fn components() -> Schema {
                 .about("Who shares an instance."),
         ),
         field("on_failure", text().default(json!("closed")).one_of(json!(["closed", "open"])).about("What its failure means.")),
-        field("cpu_budget_ms", budget("cpu_budget_ms", CPU_BUDGET_MAX_MS).about("CPU time of a call.")),
-        field("memory_budget_bytes", budget("memory_budget_bytes", MEMORY_BUDGET_MAX).about("Memory of an instance.")),
-        field("host_calls_budget", budget("host_calls_budget", CALLS_BUDGET_MAX).about("Host calls in a call.")),
-        field("host_bytes_budget", budget("host_bytes_budget", BYTES_BUDGET_MAX).about("Bytes moved in a call.")),
+        field("cpu_budget_ms", budget("cpu_budget_ms", 1.0, CPU_BUDGET_MAX_MS).about("CPU time of a call.")),
+        field(
+            "memory_budget_bytes",
+            budget("memory_budget_bytes", MEMORY_BUDGET_MIN, MEMORY_BUDGET_MAX).about("Memory of an instance."),
+        ),
+        field("host_calls_budget", budget("host_calls_budget", 1.0, CALLS_BUDGET_MAX).about("Host calls in a call.")),
+        field("host_bytes_budget", budget("host_bytes_budget", 1.0, BYTES_BUDGET_MAX).about("Bytes moved in a call.")),
         tags(),
     ];
     Schema {

@@ -62,9 +62,18 @@ impl Schema {
     fn expand_shorthands(&self, input: &mut Map<String, Value>, findings: &mut Findings) {
         for shorthand in self.shorthands {
             match input.remove(shorthand.name) {
-                None => {}
+                None | Some(Value::Null) => {}
                 Some(Value::String(text)) => match (shorthand.expand)(&text) {
-                    Ok(fields) => input.extend(fields),
+                    Ok(fields) => {
+                        for (name, value) in fields {
+                            match input.get(&name).filter(|given| !given.is_null()) {
+                                None => drop(input.insert(name, value)),
+                                // What the shorthand leaves open may be said beside it; else one of the two would be ignored.
+                                Some(given) if *given == value || value.is_null() => {}
+                                Some(_) => findings.add([name], format!("is not the one in '{}'", shorthand.name)),
+                            }
+                        }
+                    }
                     Err(message) => findings.add([shorthand.name], message),
                 },
                 Some(_) => findings.add([shorthand.name], "expected a string"),

@@ -47,6 +47,13 @@ fn a_url_stands_for_its_parts_and_cannot_hide_anything() {
     for wrong in ["example.com", "http://", "http://u:p@h/", "http://h/?q", "http://h:x/", "ftp://h/"] {
         assert!(insert(Kind::Service, json!({"url": wrong})).is_err(), "{wrong}");
     }
+    // What it leaves open may stand beside it, what it says may be repeated, and nothing is ignored.
+    let beside = json!({"url": "http://h:81", "path": "/p", "port": 81, "protocol": null});
+    assert_eq!(good(Kind::Service, beside).body["path"], json!("/p"));
+    let found = insert(Kind::Service, json!({"url": "http://h/p", "host": "other", "port": 81})).expect_err("two wishes");
+    let said = "2 schema violations (host: is not the one in 'url'; port: is not the one in 'url')";
+    assert_eq!(found.message(), said);
+    assert_eq!(good(Kind::Service, json!({"host": "h", "url": null})).body["host"], json!("h"));
 }
 
 #[test]

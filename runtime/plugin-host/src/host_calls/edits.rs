@@ -114,7 +114,7 @@ impl State {
 /// `set` of each field.
 pub fn sets(names: &mut KnownNames, fields: Vec<Field>, request: bool) -> Result<Vec<HeaderEdit>, HeaderFault> {
     let set = |Field { name, value }| {
-        let name = names.writable(&name)?;
+        let name = if request { names.writable_in_request(&name)? } else { names.writable(&name)? };
         let value = headers::value(value)?;
         if request && name == HOST && !is_authority(&value) {
             return Err(HeaderFault::BadValue);
@@ -125,8 +125,12 @@ pub fn sets(names: &mut KnownNames, fields: Vec<Field>, request: bool) -> Result
 }
 
 fn parse(side: Side, edit: WitEdit) -> Result<HeaderEdit, HeaderFault> {
+    let writable = match side {
+        Side::Request => headers::writable_in_request,
+        Side::Response => headers::writable,
+    };
     let field = |field: Field| -> Result<(HeaderName, HeaderValue), HeaderFault> {
-        let (name, value) = (headers::writable(&field.name)?, headers::value(field.value)?);
+        let (name, value) = (writable(&field.name)?, headers::value(field.value)?);
         if side == Side::Request && name == HOST && !is_authority(&value) {
             Err(HeaderFault::BadValue)
         } else {
@@ -142,9 +146,9 @@ fn parse(side: Side, edit: WitEdit) -> Result<HeaderEdit, HeaderFault> {
             (name, value) => HeaderEdit::Add(name, value),
         },
         WitEdit::AddIfAbsent(add) => field(add).map(|(name, value)| HeaderEdit::AddIfAbsent(name, value))?,
-        WitEdit::Remove(name) => HeaderEdit::Remove(headers::writable(&name)?),
+        WitEdit::Remove(name) => HeaderEdit::Remove(writable(&name)?),
         WitEdit::Rename((old, new)) => {
-            let (old, new) = (headers::writable(&old)?, headers::writable(&new)?);
+            let (old, new) = (writable(&old)?, writable(&new)?);
             if side == Side::Request && (old == HOST || new == HOST) {
                 return Err(HeaderFault::Reserved);
             }

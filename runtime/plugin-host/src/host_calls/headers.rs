@@ -9,6 +9,20 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const FRAMING: [&str; 8] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
+/// Headers of a request that say how it came here: the proxy writes them after the plugins, so a plugin's would be lost.
+const WAY: [&str; 10] = [
+    "expect",
+    "http2-settings",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-path",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-kong-request-id",
+    "x-real-ip",
+];
+
 /// Whether the header says who the consumer is: only authentication writes those. Servers that turn `-` into `_` (CGI and its
 /// heirs) cannot tell `X_Consumer_ID` from the real one, so the aliases count too.
 pub fn is_identity_header(name: &str) -> bool {
@@ -38,6 +52,15 @@ pub fn writable(name: &str) -> Result<HeaderName, HeaderFault> {
     if is_reserved(&name) { Err(HeaderFault::Reserved) } else { Ok(name) }
 }
 
+/// The name, if a plugin may write it into a request.
+pub fn writable_in_request(name: &str) -> Result<HeaderName, HeaderFault> {
+    in_request(writable(name)?)
+}
+
+fn in_request(name: HeaderName) -> Result<HeaderName, HeaderFault> {
+    if WAY.contains(&name.as_str()) { Err(HeaderFault::Reserved) } else { Ok(name) }
+}
+
 /// Names in their parsed form, so that the ones that a plugin writes in every call are judged and allocated once.
 #[derive(Default)]
 pub struct KnownNames {
@@ -60,6 +83,11 @@ impl KnownNames {
             self.next = (self.next + 1) % KNOWN_NAMES;
         }
         Ok(parsed)
+    }
+
+    /// As [`writable_in_request`].
+    pub fn writable_in_request(&mut self, name: &str) -> Result<HeaderName, HeaderFault> {
+        in_request(self.writable(name)?)
     }
 }
 
@@ -145,7 +173,10 @@ mod tests {
         for name in ["content-length", "Transfer-Encoding", "connection", "X-Consumer-Username"] {
             assert_eq!(writable(name), Err(HeaderFault::Reserved), "{name}");
         }
-        assert!(writable("Host").is_ok());
+        assert!(writable("Host").is_ok() && writable_in_request("Host").is_ok() && writable("X-Real-IP").is_ok());
+        for name in ["X-Forwarded-For", "x-real-ip", "X-Kong-Request-Id", "expect", "x-consumer-id"] {
+            assert_eq!(writable_in_request(name), Err(HeaderFault::Reserved), "{name}");
+        }
         assert_eq!(writable("a b"), Err(HeaderFault::BadName));
         assert_eq!(writable(&"n".repeat(129)), Err(HeaderFault::BadName));
     }

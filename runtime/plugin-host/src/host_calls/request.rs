@@ -103,17 +103,17 @@ impl Host for State {
     }
     fn set_header(&mut self, name: String, value: Vec<u8>) -> Result<std::result::Result<(), HeaderFault>> {
         self.charge(name.len() + value.len())?;
-        let name = self.names.writable(&name);
+        let name = self.names.writable_in_request(&name);
         Ok(self.request_to_write()?.and_then(|request| write(request, name?, value, false)))
     }
     fn add_header(&mut self, name: String, value: Vec<u8>) -> Result<std::result::Result<(), HeaderFault>> {
         self.charge(name.len() + value.len())?;
-        let name = self.names.writable(&name);
+        let name = self.names.writable_in_request(&name);
         Ok(self.request_to_write()?.and_then(|request| write(request, name?, value, true)))
     }
     fn remove_header(&mut self, name: String) -> Result<()> {
         self.charge(name.len())?;
-        if let (Ok(request), Ok(name)) = (self.request_to_write()?, headers::writable(&name)) {
+        if let (Ok(request), Ok(name)) = (self.request_to_write()?, headers::writable_in_request(&name)) {
             request.headers.remove(name);
         }
         Ok(())

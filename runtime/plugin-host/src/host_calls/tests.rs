@@ -367,6 +367,16 @@ fn prepared_edits_are_judged_when_they_are_prepared() {
             assert_eq!(response::Host::prepare_edits(&mut state, vec![edit]).unwrap(), Err(fault), "{name}");
         }
     }
+    for edit in [WitEdit::Set(field("X-Forwarded-For", "1")), WitEdit::Rename(("x-real-ip".into(), "x".into()))] {
+        assert_eq!(prepare(&mut state, vec![edit]), Err(HeaderFault::Reserved), "the proxy writes it after the plugins");
+    }
+    assert_eq!(set(&mut state, "x-known", "1"), Ok(()));
+    let known = response::Host::set_header(&mut state, "x-real-ip".into(), b"1".to_vec()).unwrap();
+    assert_eq!(
+        (known, set(&mut state, "x-real-ip", "1")),
+        (Ok(()), Err(HeaderFault::Reserved)),
+        "remembered names are judged too"
+    );
     assert_eq!(prepare(&mut state, vec![WitEdit::Add(field("x", "a\nb"))]), Err(HeaderFault::BadValue));
     assert_eq!(prepare(&mut state, vec![WitEdit::AddIfAbsent(field("Host", "a b"))]), Err(HeaderFault::BadValue));
     assert_eq!(prepare(&mut state, vec![WitEdit::Rename(("host".into(), "x".into()))]), Err(HeaderFault::Reserved));

@@ -48,6 +48,12 @@ pub fn prepare() -> Result<Prepared, String> {
             same!(Response::prepare(vec![edit]).err(), Some(fault));
         }
     }
+    for edit in
+        [set("X-Forwarded-For", "1"), HeaderEdit::Remove("x-real-ip".into()), HeaderEdit::Rename("x-real-ip".into(), "x".into())]
+    {
+        same!(Request::prepare(vec![edit.clone()]).err(), Some(HeaderFault::Reserved));
+        same!(Response::prepare(vec![edit]).is_ok(), true);
+    }
     same!(Response::prepare(vec![set("x", "a\nb")]).err(), Some(HeaderFault::BadValue));
     same!(Request::prepare(vec![set("host", "a b")]).err(), Some(HeaderFault::BadValue));
     same!(Request::prepare(vec![HeaderEdit::Rename("x".into(), "Host".into())]).err(), Some(HeaderFault::Reserved));
@@ -174,6 +180,10 @@ fn refused_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
         same!((name, request.add_header(name, "1")), (name, Err(HeaderFault::Reserved)));
         request.remove_header(name);
     }
+    for name in ["x-forwarded-for", "X-Forwarded-Proto", "x-real-ip", "x-kong-request-id", "expect"] {
+        same!((name, request.set_header(name, "1")), (name, Err(HeaderFault::Reserved)));
+        same!((name, request.add_header(name, "1")), (name, Err(HeaderFault::Reserved)));
+    }
     same!(exchange.response.set_header("content-length", "1"), Err(HeaderFault::Reserved));
     same!(exchange.response.add_header("a b", "1"), Err(HeaderFault::BadName));
     same!(exchange.response.set_header("x", "a\nb"), Err(HeaderFault::BadValue));
@@ -206,6 +216,7 @@ fn setting_several_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(request.set_headers(&[("x-one", "2"), ("x", "a\nb")]), Err(HeaderFault::BadValue));
     same!(request.set_headers(&[("x-one", "2"), ("te", "")]), Err(HeaderFault::Reserved));
     same!(request.set_headers(&[("x-one", "2"), ("host", "a b")]), Err(HeaderFault::BadValue));
+    same!(request.set_headers(&[("x-one", "2"), ("X-Forwarded-For", "1")]), Err(HeaderFault::Reserved));
     let many: Vec<(String, &str)> = (0..101).map(|number| (format!("x-many-{number}"), "1")).collect();
     same!(request.set_headers(&many), Err(HeaderFault::TooMany));
     same!(text(request.header("x-one")).as_deref(), Some("1"));

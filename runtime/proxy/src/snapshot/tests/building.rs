@@ -32,7 +32,9 @@ fn an_error_names_the_entity_to_mend() {
     let one = id(1);
     assert_eq!(
         message(plugin(1, "missing", json!({}))),
-        format!("plugin entry {one} ('missing'): the plugin 'missing' is not installed on this node")
+        format!(
+            "plugin entry {one} ('missing'): the plugin 'missing' is not installed on this node; put its file into plugins_dir again"
+        )
     );
     assert!(message(route(1, json!({ "paths": ["~/("] }))).starts_with(&format!("route {one}: regex '/('")));
     assert!(message(service(1, json!({ "protocol": "tcp" }))).starts_with(&format!("service {one}: protocol 'tcp'")));

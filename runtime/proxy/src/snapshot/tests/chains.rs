@@ -127,7 +127,7 @@ fn a_phase_that_no_plugin_handles_has_no_steps() {
     let names = |path, phase| {
         let chain = snapshot.at(path).unwrap().chain;
         assert_eq!(chain.handles(phase), chain.walk(phase).next().is_some());
-        chain.walk(phase).map(|step| step.plugin().to_owned()).collect::<Vec<_>>()
+        chain.walk(phase).map(|(_, step)| step.plugin().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names("/a", Phase::Request), ["first"]);
     assert_eq!(names("/a", Phase::Response), [""; 0]);
