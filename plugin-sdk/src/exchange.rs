@@ -1,6 +1,7 @@
 //! The exchange as a plugin sees it. Every method is one question to the backing; nothing is computed here.
 
-use crate::backing::Handle;
+use crate::backing::{self, Handle};
+use crate::edits::{HeaderEdit, RequestEdits, ResponseEdits};
 use crate::header::{HeaderFault, HeaderValue};
 use crate::{Result, flow::Reply};
 
@@ -140,6 +141,19 @@ impl Request {
     pub fn remove_header(&mut self, name: &str) {
         self.handle.request_remove_header(name);
     }
+    /// Replaces the headers of all these names, in one call of the host: all are written, or none.
+    pub fn set_headers<N: AsRef<str>, V: AsRef<[u8]>>(&mut self, fields: &[(N, V)]) -> Result<(), HeaderFault> {
+        self.handle.request_set_headers(fields)
+    }
+    /// Prepares changes that are the same in every exchange; only in [`crate::Plugin::check`]. At most 1,000 edits and 256 KiB of
+    /// names and values for one configuration. `host` cannot be renamed, nor be a new name.
+    pub fn prepare(edits: Vec<HeaderEdit>) -> Result<RequestEdits, HeaderFault> {
+        backing::request_prepare_edits(edits).map(|prepared| RequestEdits(Some(prepared)))
+    }
+    /// Makes prepared changes, in one call of the host: all of them, or none.
+    pub fn apply(&mut self, edits: &RequestEdits) -> Result<(), HeaderFault> {
+        edits.0.as_ref().map_or(Ok(()), |prepared| self.handle.request_apply_edits(prepared))
+    }
 }
 
 /// The response. Writable until its head is sent; in the log phase it can only be read.
@@ -179,6 +193,19 @@ impl Response {
     /// Removes all headers of that name, if there are any and they may be removed.
     pub fn remove_header(&mut self, name: &str) {
         self.handle.response_remove_header(name);
+    }
+    /// Replaces the headers of all these names, in one call of the host: all are written, or none.
+    pub fn set_headers<N: AsRef<str>, V: AsRef<[u8]>>(&mut self, fields: &[(N, V)]) -> Result<(), HeaderFault> {
+        self.handle.response_set_headers(fields)
+    }
+    /// Prepares changes that are the same in every exchange; only in [`crate::Plugin::check`]. At most 1,000 edits and 256 KiB of
+    /// names and values for one configuration.
+    pub fn prepare(edits: Vec<HeaderEdit>) -> Result<ResponseEdits, HeaderFault> {
+        backing::response_prepare_edits(edits).map(|prepared| ResponseEdits(Some(prepared)))
+    }
+    /// Makes prepared changes, in one call of the host: all of them, or none.
+    pub fn apply(&mut self, edits: &ResponseEdits) -> Result<(), HeaderFault> {
+        edits.0.as_ref().map_or(Ok(()), |prepared| self.handle.response_apply_edits(prepared))
     }
 }
 

@@ -41,6 +41,7 @@ mod pages {
 }
 
 mod backing;
+mod edits;
 mod exchange;
 mod findings;
 mod flow;
@@ -57,6 +58,7 @@ pub mod bindings;
 #[doc(hidden)]
 pub mod exported;
 
+pub use edits::{HeaderEdit, RequestEdits, ResponseEdits};
 pub use exchange::{
     Clock, Counters, Credential, Credentials, Exchange, Facts, Fault, Identity, Limit, NamedEntity, Period, Random, Request,
     Response, Taken, Usage,

@@ -3,7 +3,7 @@
 //! [`configure`] makes the plugin as the gateway would; [`get`] or [`Gateway::request`] makes an exchange; the plugin's phases are
 //! called on it, and the exchange shows what they did. A phase that `export!` does not list fails the test that calls it.
 
-use crate::backing::memory::{Handle, Head, RequestState, State, take_log};
+use crate::backing::memory::{Handle, Head, RequestState, State, configuring, take_log};
 use crate::exchange::{Exchange, Facts, Identity, NamedEntity};
 use crate::exported::{Exported, decode};
 use crate::flow::{Flow, Reply, Result};
@@ -28,7 +28,7 @@ pub fn configure<P: Exported>(json: &str) -> Result<Configured<P>, Findings> {
     if !unknown.is_empty() {
         return Err(unknown);
     }
-    let plugin = decode::<P>(json.as_bytes())?;
+    let plugin = configuring(|| decode::<P>(json.as_bytes()))?;
     ENTRIES.set(ENTRIES.get() + 1);
     Ok(Configured { plugin, entry: ENTRIES.get() })
 }

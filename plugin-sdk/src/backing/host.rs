@@ -1,10 +1,15 @@
 //! The host as backing: every method is one call of an imported function.
 
 use crate::bindings::base::weir::plugin as wit;
+use crate::edits::HeaderEdit;
 use crate::exchange::{Credential, Facts, Fault, Identity, Limit, NamedEntity, Period, Taken, Usage};
 use crate::header::HeaderFault;
 use crate::log::Level;
-use wit::types::HeaderFault as HostFault;
+use std::cell::RefCell;
+use wit::types::{Field, HeaderFault as HostFault};
+
+/// Fields whose memory is kept: more than a plugin usually writes at once.
+const KEPT_FIELDS: usize = 32;
 
 /// Nothing: the host knows which exchange it serves.
 #[derive(Clone)]
@@ -21,12 +26,67 @@ pub(crate) fn log(level: Level, message: &str) {
 }
 
 fn written(result: Result<(), HostFault>) -> Result<(), HeaderFault> {
-    result.map_err(|fault| match fault {
+    result.map_err(header_fault)
+}
+
+fn header_fault(fault: HostFault) -> HeaderFault {
+    match fault {
         HostFault::BadName => HeaderFault::BadName,
         HostFault::BadValue => HeaderFault::BadValue,
         HostFault::Reserved => HeaderFault::Reserved,
         HostFault::TooMany => HeaderFault::TooMany,
         HostFault::HeadAlreadySent => HeaderFault::HeadAlreadySent,
+    }
+}
+
+/// The host's number of a list of edits.
+#[derive(Debug)]
+pub(crate) struct Prepared(u32);
+
+pub(crate) fn request_prepare_edits(edits: Vec<HeaderEdit>) -> Result<Prepared, HeaderFault> {
+    prepared(wit::request::prepare_edits(&edits.into_iter().map(edit).collect::<Vec<_>>()))
+}
+pub(crate) fn response_prepare_edits(edits: Vec<HeaderEdit>) -> Result<Prepared, HeaderFault> {
+    prepared(wit::response::prepare_edits(&edits.into_iter().map(edit).collect::<Vec<_>>()))
+}
+
+fn prepared(result: Result<u32, HostFault>) -> Result<Prepared, HeaderFault> {
+    match result {
+        Ok(number) => Ok(Prepared(number)),
+        Err(fault) => Err(header_fault(fault)),
+    }
+}
+
+fn edit(edit: HeaderEdit) -> wit::types::HeaderEdit {
+    match edit {
+        HeaderEdit::Set(name, value) => wit::types::HeaderEdit::Set(Field { name, value }),
+        HeaderEdit::SetIfPresent(name, value) => wit::types::HeaderEdit::SetIfPresent(Field { name, value }),
+        HeaderEdit::Add(name, value) => wit::types::HeaderEdit::Add(Field { name, value }),
+        HeaderEdit::AddIfAbsent(name, value) => wit::types::HeaderEdit::AddIfAbsent(Field { name, value }),
+        HeaderEdit::Remove(name) => wit::types::HeaderEdit::Remove(name),
+        HeaderEdit::Rename(old, new) => wit::types::HeaderEdit::Rename((old, new)),
+    }
+}
+
+/// Hands the fields over in memory that is kept for the next time: the bindings want owned ones, and two allocations for each
+/// header would cost more than the copies.
+fn with_fields<N: AsRef<str>, V: AsRef<[u8]>, T>(given: &[(N, V)], call: impl FnOnce(&[Field]) -> T) -> T {
+    thread_local! { static KEPT: RefCell<Vec<Field>> = const { RefCell::new(Vec::new()) }; }
+    KEPT.with_borrow_mut(|kept| {
+        kept.truncate(KEPT_FIELDS.max(given.len()));
+        kept.resize_with(kept.len().max(given.len()), || Field { name: String::new(), value: Vec::new() });
+        for (field, (name, value)) in kept.iter_mut().zip(given) {
+            // What is the same as last time, as names usually are, is compared and not copied: a copy is a call of the engine.
+            if field.name != name.as_ref() {
+                field.name.clear();
+                field.name.push_str(name.as_ref());
+            }
+            if field.value != value.as_ref() {
+                field.value.clear();
+                field.value.extend_from_slice(value.as_ref());
+            }
+        }
+        call(kept.get(..given.len()).unwrap_or_default())
     })
 }
 
@@ -122,6 +182,12 @@ impl Handle {
     pub(crate) fn request_remove_header(&self, name: &str) {
         wit::request::remove_header(name);
     }
+    pub(crate) fn request_set_headers<N: AsRef<str>, V: AsRef<[u8]>>(&self, fields: &[(N, V)]) -> Result<(), HeaderFault> {
+        written(with_fields(fields, wit::request::set_headers))
+    }
+    pub(crate) fn request_apply_edits(&self, edits: &Prepared) -> Result<(), HeaderFault> {
+        written(wit::request::apply_edits(edits.0))
+    }
 
     pub(crate) fn response_status(&self) -> Option<u16> {
         wit::response::status()
@@ -146,6 +212,12 @@ impl Handle {
     }
     pub(crate) fn response_remove_header(&self, name: &str) {
         wit::response::remove_header(name);
+    }
+    pub(crate) fn response_set_headers<N: AsRef<str>, V: AsRef<[u8]>>(&self, fields: &[(N, V)]) -> Result<(), HeaderFault> {
+        written(with_fields(fields, wit::response::set_headers))
+    }
+    pub(crate) fn response_apply_edits(&self, edits: &Prepared) -> Result<(), HeaderFault> {
+        written(wit::response::apply_edits(edits.0))
     }
 
     pub(crate) fn credentials_find(&self, kind: &str, key: &[u8]) -> Option<Credential> {

@@ -1,5 +1,6 @@
 //! Plain data as backing, for tests. Follows `wit/` and the gateway's rules, limits included, as far as a plugin can notice.
 
+use crate::edits::HeaderEdit;
 use crate::exchange::{Credential, Facts, Identity, Limit, NamedEntity, Taken};
 use crate::flow::Reply;
 use crate::header::{HeaderFault, check_request_header_name, is_token};
@@ -9,7 +10,9 @@ use std::cell::{Ref, RefCell, RefMut};
 use std::rc::Rc;
 
 mod head;
+mod prepared;
 pub(crate) use head::Head;
+pub(crate) use prepared::{Prepared, configuring, request_prepare_edits, response_prepare_edits};
 
 /// What is kept for one plugin entry from one phase to the next: `wit/exchange.wit`.
 const KEPT_BYTES: usize = 16 << 10;
@@ -30,13 +33,6 @@ pub(crate) fn log(level: Level, message: &str) {
 /// The lines since the last time, of this thread.
 pub(crate) fn take_log() -> Vec<(Level, String)> {
     LOGGED.take()
-}
-
-/// One header write that waits for the response.
-enum Edit {
-    Set(String, Vec<u8>),
-    Add(String, Vec<u8>),
-    Remove(String),
 }
 
 /// The request line and what the gateway made of it.
@@ -79,7 +75,7 @@ pub(crate) struct State {
     pub id: String,
     pub request: RequestState,
     pub response: Option<ResponseState>,
-    pending: Vec<Edit>,
+    pending: Vec<HeaderEdit>,
     pub route: NamedEntity,
     pub service: Option<NamedEntity>,
     pub consumer: Option<Identity>,
@@ -122,36 +118,22 @@ impl State {
         }
         for edit in self.pending.drain(..) {
             // As in the gateway: what does not fit any more is dropped.
-            match edit {
-                Edit::Set(name, value) => drop(head.set(&name, &value)),
-                Edit::Add(name, value) => drop(head.add(&name, &value)),
-                Edit::Remove(name) => head.remove(&name),
-            }
+            let _too_many = head.edit(&edit);
         }
         self.response = Some(ResponseState { status: reply.status, head, body: reply.body.clone() });
         self.request.head.sent = true;
     }
 
-    fn edit_response(&mut self, edit: Edit) -> Result<(), HeaderFault> {
+    fn edit_response(&mut self, edits: &[HeaderEdit]) -> Result<(), HeaderFault> {
         if let Some(response) = &mut self.response {
-            return match edit {
-                Edit::Set(name, value) => response.head.set(&name, &value),
-                Edit::Add(name, value) => response.head.add(&name, &value),
-                Edit::Remove(name) => {
-                    response.head.remove(&name);
-                    Ok(())
-                }
-            };
+            return response.head.edit_all(edits);
         }
         // Judged now, though written later: the plugin is here to hear of it.
-        match &edit {
-            Edit::Set(name, value) | Edit::Add(name, value) => Head::default().add(name, value)?,
-            Edit::Remove(_) => {}
-        }
-        if self.pending.len() >= PENDING_EDITS {
+        edits.iter().try_for_each(head::judge)?;
+        if self.pending.len() + edits.len() > PENDING_EDITS {
             return Err(HeaderFault::TooMany);
         }
-        self.pending.push(edit);
+        self.pending.extend_from_slice(edits);
         Ok(())
     }
 
@@ -294,6 +276,20 @@ impl Handle {
             self.state_mut().request.head.remove(name);
         }
     }
+    pub(crate) fn request_set_headers<N: AsRef<str>, V: AsRef<[u8]>>(&self, fields: &[(N, V)]) -> Result<(), HeaderFault> {
+        if self.state().request.head.sent {
+            return Err(HeaderFault::HeadAlreadySent);
+        }
+        let sets = sets(fields);
+        sets.iter().try_for_each(prepared::judge_request)?;
+        self.state_mut().request.head.edit_all(&sets)
+    }
+    pub(crate) fn request_apply_edits(&self, edits: &Prepared) -> Result<(), HeaderFault> {
+        let mut state = self.state_mut();
+        // `host` is there even when no plugin has written it.
+        let settled: Vec<HeaderEdit> = edits.edits().iter().filter_map(prepared::with_host).collect();
+        state.request.head.edit_all(&settled)
+    }
 
     pub(crate) fn response_status(&self) -> Option<u16> {
         self.state().response.as_ref().map(|response| response.status)
@@ -316,14 +312,21 @@ impl Handle {
         self.state().response.as_ref().map(|response| response.head.fields.clone()).unwrap_or_default()
     }
     pub(crate) fn response_set_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
-        self.state_mut().edit_response(Edit::Set(name.to_owned(), value.to_vec()))
+        self.state_mut().edit_response(&[HeaderEdit::Set(name.to_owned(), value.to_vec())])
     }
     pub(crate) fn response_add_header(&self, name: &str, value: &[u8]) -> Result<(), HeaderFault> {
-        self.state_mut().edit_response(Edit::Add(name.to_owned(), value.to_vec()))
+        self.state_mut().edit_response(&[HeaderEdit::Add(name.to_owned(), value.to_vec())])
     }
     pub(crate) fn response_remove_header(&self, name: &str) {
         // A removal is never refused, only without effect.
-        let _ = self.state_mut().edit_response(Edit::Remove(name.to_owned()));
+        let _ = self.state_mut().edit_response(&[HeaderEdit::Remove(name.to_owned())]);
+    }
+
+    pub(crate) fn response_set_headers<N: AsRef<str>, V: AsRef<[u8]>>(&self, fields: &[(N, V)]) -> Result<(), HeaderFault> {
+        self.state_mut().edit_response(&sets(fields))
+    }
+    pub(crate) fn response_apply_edits(&self, edits: &Prepared) -> Result<(), HeaderFault> {
+        self.state_mut().edit_response(edits.edits())
     }
 
     pub(crate) fn credentials_find(&self, kind: &str, key: &[u8]) -> Option<Credential> {
@@ -362,4 +365,8 @@ impl Handle {
         assert!(len <= 1024, "at most 1,024 random bytes a call");
         self.state().node.random(len)
     }
+}
+
+fn sets<N: AsRef<str>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<HeaderEdit> {
+    fields.iter().map(|(name, value)| HeaderEdit::Set(name.as_ref().to_owned(), value.as_ref().to_vec())).collect()
 }

@@ -7,6 +7,6 @@ mod host;
 pub(crate) mod memory;
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) use host::{Handle, log};
+pub(crate) use host::{Handle, Prepared, log, request_prepare_edits, response_prepare_edits};
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use memory::{Handle, log};
+pub(crate) use memory::{Handle, Prepared, log, request_prepare_edits, response_prepare_edits};

@@ -1,6 +1,6 @@
 //! The configuration: Kong's fields and defaults, what of it is refused, and what is prepared for the calls.
 
-use plugin_sdk::{Findings, Limit, Period, check_header_name};
+use plugin_sdk::{Findings, HeaderEdit, Limit, Period, Response, ResponseEdits, check_header_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,9 @@ pub struct RateLimiting {
     /// What the client is told, in the same order.
     #[serde(skip)]
     pub windows: Vec<Window>,
+    /// What of it is the same in every answer.
+    #[serde(skip)]
+    pub announced: ResponseEdits,
 }
 
 /// Whose requests are counted together.
@@ -232,6 +235,19 @@ impl RateLimiting {
             let max = limit.ceil() as u64;
             self.limits.push(Limit { period, max });
             self.windows.push(Window { limit_header, remaining_header, limit_text: limit.to_string() });
+        }
+    }
+
+    /// Prepares the headers that the configuration alone decides: the limits, and the tightest one if there is only one.
+    pub fn prepare_announcement(&mut self, findings: &mut Findings) {
+        let set = |name: &str, window: &Window| HeaderEdit::Set(name.to_owned(), window.limit_text.clone().into_bytes());
+        let mut edits: Vec<HeaderEdit> = self.windows.iter().map(|window| set(window.limit_header, window)).collect();
+        if let [only] = self.windows.as_slice() {
+            edits.push(set("ratelimit-limit", only));
+        }
+        match Response::prepare(edits) {
+            Ok(announced) => self.announced = announced,
+            Err(fault) => findings.add_general(fault.as_str()),
         }
     }
 }

@@ -18,6 +18,9 @@ impl Plugin for RateLimiting {
         self.refuse_what_is_not_built(findings);
         self.refuse_what_does_not_fit(findings);
         self.prepare_windows();
+        if findings.is_empty() && !self.hide_client_headers {
+            self.prepare_announcement(findings);
+        }
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Result<Flow> {
@@ -71,15 +74,17 @@ impl RateLimiting {
 
     /// Tells the client how it stands, in whatever reply it gets.
     fn announce(&self, exchange: &mut Exchange, outcome: &Taken, tightest: Option<(usize, Usage)>) -> Result<()> {
+        exchange.response.apply(&self.announced)?;
         for (index, usage) in outcome.usages.iter().enumerate() {
             let Some(window) = self.windows.get(index) else { continue };
-            exchange.response.set_header(window.limit_header, &window.limit_text)?;
             exchange.response.set_header(window.remaining_header, decimal(self.remaining(index, *usage)))?;
         }
         if let Some((index, usage)) = tightest
             && let Some(window) = self.windows.get(index)
         {
-            exchange.response.set_header("ratelimit-limit", &window.limit_text)?;
+            if self.windows.len() > 1 {
+                exchange.response.set_header("ratelimit-limit", &window.limit_text)?;
+            }
             exchange.response.set_header("ratelimit-remaining", decimal(self.remaining(index, usage)))?;
             exchange.response.set_header("ratelimit-reset", decimal(u64::from(usage.resets_in_s)))?;
         }

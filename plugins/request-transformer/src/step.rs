@@ -2,7 +2,7 @@
 
 use crate::template::Template;
 use plugin_sdk::query::Query;
-use plugin_sdk::{Exchange, Request, Result};
+use plugin_sdk::{Exchange, HeaderEdit, Request, Result};
 use std::borrow::Cow;
 
 /// A value that is ready to be written.
@@ -47,24 +47,28 @@ pub fn rendered<'a>(steps: &'a [Step], exchange: &Exchange) -> Vec<Rendered<'a>>
 }
 
 impl Step {
+    /// The step on headers, if it is the same for every request.
+    pub fn edit(&self) -> Option<HeaderEdit> {
+        let name = self.name.clone();
+        let value = || self.value.literal().map(|text| text.as_bytes().to_vec());
+        match self.verb {
+            Verb::Remove => Some(HeaderEdit::Remove(name)),
+            Verb::Rename => Some(HeaderEdit::Rename(name, self.new_name.clone())),
+            Verb::Replace => Some(HeaderEdit::SetIfPresent(name, value()?)),
+            Verb::Add => Some(HeaderEdit::AddIfAbsent(name, value()?)),
+            Verb::Append => Some(HeaderEdit::Add(name, value()?)),
+        }
+    }
+
+    /// The step on headers with the value that its template came to.
     pub fn change_header(&self, value: &[u8], request: &mut Request) -> Result<()> {
         let name = self.name.as_str();
         match self.verb {
-            Verb::Remove => request.remove_header(name),
-            Verb::Rename => {
-                let mut values = request.header_values(name).into_iter();
-                if let Some(first) = values.next()
-                    && !name.eq_ignore_ascii_case(&self.new_name)
-                {
-                    request.remove_header(name);
-                    request.set_header(&self.new_name, first)?;
-                    values.try_for_each(|value| request.add_header(&self.new_name, value))?;
-                }
-            }
             Verb::Replace if request.header(name).is_some() => request.set_header(name, line(value))?,
             Verb::Add if request.header(name).is_none() => request.set_header(name, line(value))?,
-            Verb::Replace | Verb::Add => {}
             Verb::Append => request.add_header(name, line(value))?,
+            // `Remove` and `Rename` have no value, and so are always prepared.
+            Verb::Replace | Verb::Add | Verb::Remove | Verb::Rename => {}
         }
         Ok(())
     }

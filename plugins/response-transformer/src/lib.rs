@@ -1,7 +1,9 @@
 //! Changes headers of responses: removes, renames, replaces, adds, appends, in this order. Field names and rules are Kong's; its
 //! changes of JSON bodies are not built, and refused.
 
-use plugin_sdk::{Exchange, Findings, Flow, Plugin, Response, Result, check_header_name, check_header_value};
+use plugin_sdk::{
+    Exchange, Findings, Flow, HeaderEdit, Plugin, Response, ResponseEdits, Result, check_header_name, check_header_value,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +25,9 @@ struct ResponseTransformer {
     #[serde(default)]
     append: Values,
 
+    /// All of it, in the order in which it happens.
     #[serde(skip)]
-    steps: Vec<Step>,
+    edits: ResponseEdits,
 }
 
 #[derive(Deserialize, Serialize, JsonSchema, Default)]
@@ -55,38 +58,33 @@ enum JsonType {
     String,
 }
 
-/// One change of the head, in the order in which they happen.
-enum Step {
-    Remove(String),
-    Rename(String, String),
-    Replace(String, String),
-    Add(String, String),
-    Append(String, String),
-}
-
-/// A step from a name and a value.
-type MakeStep = fn(String, String) -> Step;
+/// An edit from a name and a value.
+type MakeEdit = fn(String, Vec<u8>) -> HeaderEdit;
 
 impl Plugin for ResponseTransformer {
     const PRIORITY: i64 = 800;
 
     fn check(&mut self, findings: &mut Findings) {
+        let mut edits = Vec::new();
         for (index, name) in self.remove.headers.iter().enumerate() {
             let field = format!("remove.headers[{index}]");
             if is_header(name, &field, findings) {
-                self.steps.push(Step::Remove(name.clone()));
+                edits.push(HeaderEdit::Remove(name.clone()));
             }
         }
         for (index, entry) in self.rename.headers.iter().enumerate() {
             let field = format!("rename.headers[{index}]");
             let Some((old, new)) = pair(entry, "old:new", &field, findings) else { continue };
             if is_header(old, &field, findings) && is_header(new, &field, findings) {
-                self.steps.push(Step::Rename(old.to_owned(), new.to_owned()));
+                edits.push(HeaderEdit::Rename(old.to_owned(), new.to_owned()));
             }
         }
-        let lists: [(&str, &Values, MakeStep); 3] =
-            [("replace", &self.replace, Step::Replace), ("add", &self.add, Step::Add), ("append", &self.append, Step::Append)];
-        for (verb, values, step) in lists {
+        let lists: [(&str, &Values, MakeEdit); 3] = [
+            ("replace", &self.replace, HeaderEdit::SetIfPresent),
+            ("add", &self.add, HeaderEdit::AddIfAbsent),
+            ("append", &self.append, HeaderEdit::Add),
+        ];
+        for (verb, values, edit) in lists {
             for (index, entry) in values.headers.iter().enumerate() {
                 let field = format!("{verb}.headers[{index}]");
                 let Some((name, value)) = pair(entry, "name:value", &field, findings) else { continue };
@@ -94,17 +92,23 @@ impl Plugin for ResponseTransformer {
                     findings.add(&field, fault.as_str());
                 }
                 if is_header(name, &field, findings) {
-                    self.steps.push(step(name.to_owned(), value.to_owned()));
+                    edits.push(edit(name.to_owned(), value.into()));
                 }
             }
         }
         self.refuse_json(findings);
+        if findings.is_empty() && !edits.is_empty() {
+            match Response::prepare(edits) {
+                Ok(prepared) => self.edits = prepared,
+                Err(_) => {
+                    findings.add_general("at most 1,000 changes of headers, with 256 KiB of names and values, are possible")
+                }
+            }
+        }
     }
 
     fn on_response(&self, exchange: &mut Exchange) -> Result<Flow> {
-        for step in &self.steps {
-            step.apply(&mut exchange.response)?;
-        }
+        exchange.response.apply(&self.edits)?;
         Ok(Flow::Proceed)
     }
 }
@@ -124,36 +128,6 @@ impl ResponseTransformer {
                 findings.add(format!("{verb}.json_types"), "changing bodies is not built yet; leave this list empty");
             }
         }
-    }
-}
-
-impl Step {
-    fn apply(&self, response: &mut Response) -> Result<()> {
-        match self {
-            Step::Remove(name) => response.remove_header(name),
-            Step::Rename(old, new) => {
-                let mut values = response.header_values(old).into_iter();
-                if let Some(first) = values.next()
-                    && !old.eq_ignore_ascii_case(new)
-                {
-                    response.remove_header(old);
-                    response.set_header(new, first)?;
-                    values.try_for_each(|value| response.add_header(new, value))?;
-                }
-            }
-            Step::Replace(name, value) => {
-                if response.header(name).is_some() {
-                    response.set_header(name, value)?;
-                }
-            }
-            Step::Add(name, value) => {
-                if response.header(name).is_none() {
-                    response.set_header(name, value)?;
-                }
-            }
-            Step::Append(name, value) => response.add_header(name, value)?,
-        }
-        Ok(())
     }
 }
 

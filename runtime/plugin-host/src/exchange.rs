@@ -113,20 +113,46 @@ pub struct ResponseHead {
 pub enum HeaderEdit {
     /// Replaces all of that name.
     Set(HeaderName, HeaderValue),
+    /// Replaces all of that name, if there is one.
+    SetIfPresent(HeaderName, HeaderValue),
     /// Adds one more.
     Add(HeaderName, HeaderValue),
+    /// Adds it, if there is none of that name.
+    AddIfAbsent(HeaderName, HeaderValue),
     /// Removes all of that name.
     Remove(HeaderName),
+    /// Gives all of the first name the second one, in place of those that had it.
+    Rename(HeaderName, HeaderName),
 }
 
 impl HeaderEdit {
     /// Applies the write. At the map's capacity the write is dropped: `HeaderMap` would panic.
     pub fn apply(&self, headers: &mut HeaderMap) {
+        self.clone().apply_once(headers);
+    }
+    /// As `apply`, without copies of name and value: the first copy of a value allocates.
+    pub fn apply_once(self, headers: &mut HeaderMap) {
         match self {
-            HeaderEdit::Set(name, value) => drop(headers.try_insert(name.clone(), value.clone())),
-            HeaderEdit::Add(name, value) => drop(headers.try_append(name.clone(), value.clone())),
+            HeaderEdit::Set(name, value) => drop(headers.try_insert(name, value)),
+            HeaderEdit::SetIfPresent(name, value) if headers.contains_key(&name) => drop(headers.try_insert(name, value)),
+            HeaderEdit::Add(name, value) => drop(headers.try_append(name, value)),
+            HeaderEdit::AddIfAbsent(name, value) if !headers.contains_key(&name) => drop(headers.try_insert(name, value)),
+            HeaderEdit::SetIfPresent(..) | HeaderEdit::AddIfAbsent(..) => {}
             HeaderEdit::Remove(name) => drop(headers.remove(name)),
+            HeaderEdit::Rename(old, new) => rename(headers, &old, &new),
         }
+    }
+}
+
+fn rename(headers: &mut HeaderMap, old: &HeaderName, new: &HeaderName) {
+    if old == new || !headers.contains_key(old) {
+        return;
+    }
+    let values: Vec<HeaderValue> = headers.get_all(old).iter().cloned().collect();
+    headers.remove(old);
+    headers.remove(new);
+    for value in values {
+        drop(headers.try_append(new.clone(), value));
     }
 }
 

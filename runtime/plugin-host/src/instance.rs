@@ -92,8 +92,10 @@ impl Instance {
     /// Hands over a configuration; the answer is its number in the guest.
     pub fn configure(&mut self, json: &[u8]) -> Called<u32> {
         let Self { store, plugin, .. } = self;
+        store.data_mut().edits.begin();
         let answer = guarded(|| plugin.call_configure(&mut *store, json))?;
         let answer = self.settle(answer)?;
+        self.store.data_mut().edits.keep(answer.as_ref().ok().copied());
         if answer.is_ok() {
             self.configurations += 1;
             self.store.data().origin.stats.configurations.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +108,7 @@ impl Instance {
         self.configurations = self.configurations.saturating_sub(1);
         self.store.data().origin.stats.configurations.fetch_sub(1, Ordering::Relaxed);
         let Self { store, plugin, .. } = self;
+        store.data_mut().edits.release(handle);
         let answer = guarded(|| plugin.call_release(&mut *store, handle))?;
         self.settle(answer)
     }
@@ -115,6 +118,7 @@ impl Instance {
         self.calls += 1;
         let state = self.store.data_mut();
         (state.phase, state.entry, state.entry_slot) = (Some(phase), caller.entry, caller.slot);
+        state.edits.serve(caller.handle);
         std::mem::swap(&mut state.exchange, exchange);
         let Self { store, request, response, log, .. } = self;
         // A phase that is not exported has nothing to say; the caller does not ask for it.

@@ -78,6 +78,16 @@ pub const HEADER_VALUE_BYTES: usize = 8 << 10;
 /// Headers a head, and header writes that wait for a response, as in the interface.
 pub const HEADERS: usize = 100;
 
+/// Prepared header edits of one configuration, as in the interface: ten times what a head can have, and each call makes all of a
+/// list.
+pub const PREPARED_EDITS: usize = 1_000;
+
+/// Bytes of names and values in them, as in the interface: they are the host's memory, which the guest's own limit does not see.
+pub const PREPARED_EDIT_BYTES: usize = 256 << 10;
+
+/// Header names that an instance remembers in their parsed form: what a plugin writes is usually a handful, in every call.
+pub const KNOWN_NAMES: usize = 16;
+
 /// The body of a plugin's reply, as in the interface.
 pub const REPLY_BODY_BYTES: usize = 64 << 10;
 

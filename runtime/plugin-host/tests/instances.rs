@@ -350,3 +350,35 @@ fn the_catalogue_knows_what_is_installed() {
     assert_eq!((manifest.name.as_str(), manifest.version.as_str(), manifest.priority), ("c", "1.0.0", 1));
     assert!(world.host.plugin("c").is_none(), "looking at it installs nothing");
 }
+
+/// Prepares `x-env: prod` when it is configured and applies it in each call; every third call of an instance traps after it.
+fn preparing() -> Guest {
+    let prepare = "(i32.store (i32.const 304) (i32.const 0)) (i32.store (i32.const 308) (i32.const 1024))
+        (i32.store (i32.const 312) (i32.const 5)) (i32.store (i32.const 316) (i32.const 1029)) (i32.store (i32.const 320) (i32.const 4))
+        (call $prepare (i32.const 304) (i32.const 1) (i32.const 400)) (call $ok (i32.const 0))";
+    let apply = "(call $apply (i32.const 0) (i32.const 400))
+        (i32.store (i32.const 336) (i32.add (i32.load (i32.const 336)) (i32.const 1)))
+        (if (i32.eq (i32.load (i32.const 336)) (i32.const 3)) (then unreachable))
+        (call $proceed)";
+    guest("preparing")
+        .import("request", "prepare-edits", "(func $prepare (param i32 i32 i32))")
+        .import("request", "apply-edits", "(func $apply (param i32 i32))")
+        .data("x-envprod")
+        .configure(prepare)
+        .request(apply)
+}
+
+#[test]
+fn a_new_instance_prepares_its_edits_again() {
+    let world = world();
+    world.install(&preparing());
+    let entry = world.entry("preparing");
+    let mut plugins = WorkerPlugins::new(world.host.clone());
+    for number in 1..=7 {
+        let mut exchange = exchange();
+        let ending = plugins.call(Phase::Request, &entry, &mut exchange);
+        let trapped = matches!(ending, Ending::Killed(Kill::Trap));
+        assert_eq!(trapped, number % 3 == 0, "call {number}: {ending:?}");
+        assert_eq!(exchange.request.headers.get("x-env").map(|value| value.as_bytes()), Some(&b"prod"[..]), "call {number}");
+    }
+}

@@ -1,7 +1,8 @@
 //! What may be written into a head, and how it is read: the same for requests and responses.
 
 use crate::bindings::weir::plugin::types::{Field, HeaderFault};
-use crate::limits::{HEADER_NAME_BYTES, HEADER_VALUE_BYTES, HEADERS};
+use crate::exchange::HeaderEdit;
+use crate::limits::{HEADER_NAME_BYTES, HEADER_VALUE_BYTES, HEADERS, KNOWN_NAMES};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Headers that frame the message or speak about one connection: only the proxy writes them.
@@ -53,8 +54,57 @@ pub fn writable(name: &str) -> Result<HeaderName, HeaderFault> {
 
 /// The name, if a plugin may write it into a request.
 pub fn writable_in_request(name: &str) -> Result<HeaderName, HeaderFault> {
-    let name = writable(name)?;
+    in_request(writable(name)?)
+}
+
+fn in_request(name: HeaderName) -> Result<HeaderName, HeaderFault> {
     if WAY.contains(&name.as_str()) { Err(HeaderFault::Reserved) } else { Ok(name) }
+}
+
+/// Names in their parsed form, so that the ones that a plugin writes in every call are judged and allocated once.
+#[derive(Default)]
+pub struct KnownNames {
+    names: Vec<HeaderName>,
+    next: usize,
+}
+
+impl KnownNames {
+    /// As [`writable`].
+    pub fn writable(&mut self, name: &str) -> Result<HeaderName, HeaderFault> {
+        if let Some(known) = self.names.iter().find(|known| known.as_str() == name) {
+            return Ok(known.clone());
+        }
+        let parsed = writable(name)?;
+        if self.names.len() < KNOWN_NAMES {
+            self.names.push(parsed.clone());
+        } else if let Some(place) = self.names.get_mut(self.next) {
+            // The oldest goes: a plugin that writes ever new names costs itself the memory, and nobody else anything.
+            *place = parsed.clone();
+            self.next = (self.next + 1) % KNOWN_NAMES;
+        }
+        Ok(parsed)
+    }
+
+    /// As [`writable_in_request`].
+    pub fn writable_in_request(&mut self, name: &str) -> Result<HeaderName, HeaderFault> {
+        in_request(self.writable(name)?)
+    }
+}
+
+/// Makes all edits, or none when the head would have too many headers.
+pub fn apply(headers: &mut HeaderMap, edits: impl ExactSizeIterator<Item = HeaderEdit>) -> Result<(), HeaderFault> {
+    // An edit adds at most one header: nearly always all fit whatever they do.
+    if headers.len() + edits.len() <= HEADERS {
+        edits.for_each(|edit| edit.apply_once(headers));
+        return Ok(());
+    }
+    let mut changed = headers.clone();
+    edits.for_each(|edit| edit.apply_once(&mut changed));
+    if changed.len() > HEADERS.max(headers.len()) {
+        return Err(HeaderFault::TooMany);
+    }
+    *headers = changed;
+    Ok(())
 }
 
 /// The value, if it is one.

@@ -6,6 +6,7 @@
 mod clock;
 mod counters;
 pub(crate) mod credentials;
+pub(crate) mod edits;
 mod exchange;
 pub(crate) mod headers;
 pub(crate) mod log;

@@ -1,12 +1,14 @@
 //! `request`: reading the request's head, and writing it until it is sent.
 
+use super::edits::{self, Side};
 use super::headers;
 use crate::bindings::weir::plugin::request::Host;
-use crate::bindings::weir::plugin::types::{Field, HeaderFault};
-use crate::exchange::RequestHead;
+use crate::bindings::weir::plugin::types::{Field, HeaderEdit as WitEdit, HeaderFault};
+use crate::exchange::{HeaderEdit, RequestHead};
 use crate::limits::{METHOD_BYTES, TARGET_BYTES};
 use crate::state::State;
-use http::{HeaderValue, Method};
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method};
 use wasmtime::Result;
 use weir_model::Phase;
 
@@ -70,7 +72,7 @@ impl Host for State {
     fn headers(&mut self) -> Result<Vec<Field>> {
         let request = &self.lent()?.request;
         let mut fields = headers::fields(&request.headers);
-        if !request.headers.contains_key(http::header::HOST) {
+        if !request.headers.contains_key(HOST) {
             fields.extend(own_host(request).map(|value| Field { name: "host".into(), value }));
         }
         self.charge(headers::weight(&fields))?;
@@ -101,11 +103,13 @@ impl Host for State {
     }
     fn set_header(&mut self, name: String, value: Vec<u8>) -> Result<std::result::Result<(), HeaderFault>> {
         self.charge(name.len() + value.len())?;
-        Ok(self.request_to_write()?.and_then(|request| write(request, &name, value, false)))
+        let name = self.names.writable_in_request(&name);
+        Ok(self.request_to_write()?.and_then(|request| write(request, name?, value, false)))
     }
     fn add_header(&mut self, name: String, value: Vec<u8>) -> Result<std::result::Result<(), HeaderFault>> {
         self.charge(name.len() + value.len())?;
-        Ok(self.request_to_write()?.and_then(|request| write(request, &name, value, true)))
+        let name = self.names.writable_in_request(&name);
+        Ok(self.request_to_write()?.and_then(|request| write(request, name?, value, true)))
     }
     fn remove_header(&mut self, name: String) -> Result<()> {
         self.charge(name.len())?;
@@ -114,16 +118,43 @@ impl Host for State {
         }
         Ok(())
     }
+    fn set_headers(&mut self, fields: Vec<Field>) -> Result<std::result::Result<(), HeaderFault>> {
+        self.charge(headers::weight(&fields))?;
+        let edits = edits::sets(&mut self.names, fields, true);
+        Ok(self.request_to_write()?.and_then(|request| headers::apply(&mut request.headers, edits?.into_iter())))
+    }
+    fn prepare_edits(&mut self, edits: Vec<WitEdit>) -> Result<std::result::Result<u32, HeaderFault>> {
+        self.prepare(Side::Request, edits)
+    }
+    fn apply_edits(&mut self, edits: u32) -> Result<std::result::Result<(), HeaderFault>> {
+        self.charge(4)?;
+        let Some(edits) = self.prepared(Side::Request, edits)? else { return Err(self.unprepared()) };
+        Ok(self.request_to_write()?.and_then(|request| apply(request, &edits)))
+    }
 }
 
-fn write(request: &mut RequestHead, name: &str, value: Vec<u8>, add: bool) -> std::result::Result<(), HeaderFault> {
-    let name = headers::writable_in_request(name)?;
+fn write(request: &mut RequestHead, name: HeaderName, value: Vec<u8>, add: bool) -> std::result::Result<(), HeaderFault> {
     let value = headers::value(value)?;
-    if name == http::header::HOST {
+    if name == HOST {
         // A request has exactly one, and it names the virtual host at the upstream.
         return if is_authority(&value) { headers::set(&mut request.headers, name, value) } else { Err(HeaderFault::BadValue) };
     }
     if add { headers::add(&mut request.headers, name, value) } else { headers::set(&mut request.headers, name, value) }
+}
+
+/// Makes all edits or none. `host` is there even when no plugin has written it: then the client's is.
+fn apply(request: &mut RequestHead, edits: &[HeaderEdit]) -> std::result::Result<(), HeaderFault> {
+    let asks_for_host =
+        |edit: &HeaderEdit| matches!(edit, HeaderEdit::SetIfPresent(name, _) | HeaderEdit::AddIfAbsent(name, _) if name == HOST);
+    if request.host.is_empty() || !edits.iter().any(asks_for_host) {
+        return headers::apply(&mut request.headers, edits.iter().cloned());
+    }
+    let settled = edits.iter().filter_map(|edit| match edit {
+        HeaderEdit::AddIfAbsent(name, _) if name == HOST => None,
+        HeaderEdit::SetIfPresent(name, value) if name == HOST => Some(HeaderEdit::Set(name.clone(), value.clone())),
+        other => Some(other.clone()),
+    });
+    headers::apply(&mut request.headers, settled.collect::<Vec<_>>().into_iter())
 }
 
 fn own_host(request: &RequestHead) -> Option<Vec<u8>> {
@@ -134,7 +165,8 @@ fn is_target(text: &str, without: &[u8]) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic() && !without.contains(&byte))
 }
 
-fn is_authority(value: &HeaderValue) -> bool {
+/// What a Host header can have: a name or an address, and a port.
+pub(super) fn is_authority(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(byte))
 }

@@ -1,10 +1,10 @@
 //! `response`: reading the response's head, and writing it before and after it exists.
 
+use super::edits::{self, Side};
 use super::headers;
 use crate::bindings::weir::plugin::response::Host;
-use crate::bindings::weir::plugin::types::{Field, HeaderFault};
-use crate::exchange::HeaderEdit;
-use crate::exchange::{Kill, ResponseHead};
+use crate::bindings::weir::plugin::types::{Field, HeaderEdit as WitEdit, HeaderFault};
+use crate::exchange::{HeaderEdit, Kill, ResponseHead};
 use crate::limits::HEADERS;
 use crate::state::State;
 use http::{HeaderMap, StatusCode};
@@ -18,25 +18,18 @@ impl State {
         Ok(self.lent()?.response.as_ref().map(|response| read(&response.headers)))
     }
 
-    /// Writes to the response, or keeps the write until there is one.
-    fn edit_response(&mut self, edit: HeaderEdit) -> Result<Written> {
+    /// Writes to the response, or keeps the writes until there is one: all or none.
+    fn edit_response(&mut self, edits: impl ExactSizeIterator<Item = HeaderEdit>) -> Result<Written> {
         if self.phase == Some(Phase::Log) {
             return Ok(Err(HeaderFault::HeadAlreadySent));
         }
         let exchange = self.lent()?;
         Ok(match &mut exchange.response {
             Some(ResponseHead { sent: true, .. }) => Err(HeaderFault::HeadAlreadySent),
-            Some(response) => match edit {
-                HeaderEdit::Set(name, value) => headers::set(&mut response.headers, name, value),
-                HeaderEdit::Add(name, value) => headers::add(&mut response.headers, name, value),
-                HeaderEdit::Remove(name) => {
-                    response.headers.remove(name);
-                    Ok(())
-                }
-            },
-            None if exchange.response_edits.len() >= HEADERS => Err(HeaderFault::TooMany),
+            Some(response) => headers::apply(&mut response.headers, edits),
+            None if exchange.response_edits.len() + edits.len() > HEADERS => Err(HeaderFault::TooMany),
             None => {
-                exchange.response_edits.push(edit);
+                exchange.response_edits.extend(edits);
                 Ok(())
             }
         })
@@ -81,15 +74,15 @@ impl Host for State {
 
     fn set_header(&mut self, name: String, value: Vec<u8>) -> Result<Written> {
         self.charge(name.len() + value.len())?;
-        match (headers::writable(&name), headers::value(value)) {
-            (Ok(name), Ok(value)) => self.edit_response(HeaderEdit::Set(name, value)),
+        match (self.names.writable(&name), headers::value(value)) {
+            (Ok(name), Ok(value)) => self.edit_response([HeaderEdit::Set(name, value)].into_iter()),
             (Err(fault), _) | (_, Err(fault)) => Ok(Err(fault)),
         }
     }
     fn add_header(&mut self, name: String, value: Vec<u8>) -> Result<Written> {
         self.charge(name.len() + value.len())?;
-        match (headers::writable(&name), headers::value(value)) {
-            (Ok(name), Ok(value)) => self.edit_response(HeaderEdit::Add(name, value)),
+        match (self.names.writable(&name), headers::value(value)) {
+            (Ok(name), Ok(value)) => self.edit_response([HeaderEdit::Add(name, value)].into_iter()),
             (Err(fault), _) | (_, Err(fault)) => Ok(Err(fault)),
         }
     }
@@ -97,8 +90,23 @@ impl Host for State {
         self.charge(name.len())?;
         if let Ok(name) = headers::writable(&name) {
             // Nothing happens where it cannot be removed any more.
-            let _too_late = self.edit_response(HeaderEdit::Remove(name))?;
+            let _too_late = self.edit_response([HeaderEdit::Remove(name)].into_iter())?;
         }
         Ok(())
+    }
+    fn set_headers(&mut self, fields: Vec<Field>) -> Result<Written> {
+        self.charge(headers::weight(&fields))?;
+        match edits::sets(&mut self.names, fields, false) {
+            Ok(edits) => self.edit_response(edits.into_iter()),
+            Err(fault) => Ok(Err(fault)),
+        }
+    }
+    fn prepare_edits(&mut self, edits: Vec<WitEdit>) -> Result<std::result::Result<u32, HeaderFault>> {
+        self.prepare(Side::Response, edits)
+    }
+    fn apply_edits(&mut self, edits: u32) -> Result<Written> {
+        self.charge(4)?;
+        let Some(edits) = self.prepared(Side::Response, edits)? else { return Err(self.unprepared()) };
+        self.edit_response(edits.iter().cloned())
     }
 }

@@ -2,7 +2,15 @@
 //!
 //! Every exchange is `GET …/a%20b?x=1&x=%32` with the headers `X-One: 1`, `x-two: a`, `X-Two: b, c`, on a route with a service.
 
-use plugin_sdk::{Exchange, HeaderFault, Limit, Period};
+use plugin_sdk::{Exchange, HeaderEdit, HeaderFault, Limit, Period, Request, RequestEdits, Response, ResponseEdits};
+
+/// What every configuration prepares, for the cases that apply it.
+#[derive(Default)]
+pub struct Prepared {
+    request: RequestEdits,
+    response: ResponseEdits,
+    many: RequestEdits,
+}
 
 /// Ok, or what was not as promised.
 pub type Outcome = Result<(), String>;
@@ -10,8 +18,8 @@ pub type Outcome = Result<(), String>;
 /// What is done in the request phase, and in the response phase of the same exchange.
 pub struct Case {
     pub name: &'static str,
-    pub on_request: fn(&mut Exchange) -> Outcome,
-    pub on_response: fn(&mut Exchange) -> Outcome,
+    pub on_request: fn(&mut Exchange, &Prepared) -> Outcome,
+    pub on_response: fn(&mut Exchange, &Prepared) -> Outcome,
 }
 
 /// Says which line is not as promised, and what is there instead.
@@ -26,11 +34,52 @@ macro_rules! same {
     };
 }
 
-fn nothing(_: &mut Exchange) -> Outcome {
+fn nothing(_: &mut Exchange, _: &Prepared) -> Outcome {
     Ok(())
 }
 
-const fn on_request(name: &'static str, on_request: fn(&mut Exchange) -> Outcome) -> Case {
+/// What can be prepared, and what is refused.
+pub fn prepare() -> Result<Prepared, String> {
+    let field = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+    let set = |name: &str, value: &str| HeaderEdit::Set(field(name, value).0, field(name, value).1);
+    for (name, fault) in [("a b", HeaderFault::BadName), ("Content-Length", HeaderFault::Reserved)] {
+        for edit in [set(name, "1"), HeaderEdit::Remove(name.to_owned()), HeaderEdit::Rename("x".to_owned(), name.to_owned())] {
+            same!(Request::prepare(vec![set("x", "1"), edit.clone()]).err(), Some(fault));
+            same!(Response::prepare(vec![edit]).err(), Some(fault));
+        }
+    }
+    for edit in
+        [set("X-Forwarded-For", "1"), HeaderEdit::Remove("x-real-ip".into()), HeaderEdit::Rename("x-real-ip".into(), "x".into())]
+    {
+        same!(Request::prepare(vec![edit.clone()]).err(), Some(HeaderFault::Reserved));
+        same!(Response::prepare(vec![edit]).is_ok(), true);
+    }
+    same!(Response::prepare(vec![set("x", "a\nb")]).err(), Some(HeaderFault::BadValue));
+    same!(Request::prepare(vec![set("host", "a b")]).err(), Some(HeaderFault::BadValue));
+    same!(Request::prepare(vec![HeaderEdit::Rename("x".into(), "Host".into())]).err(), Some(HeaderFault::Reserved));
+    same!(Request::prepare(vec![HeaderEdit::Remove("x".to_owned()); 1001]).err(), Some(HeaderFault::TooMany));
+    same!(Request::prepare(vec![set("x", &"v".repeat(8192)); 32]).err(), Some(HeaderFault::TooMany));
+    let edits = vec![
+        set("X-Set", "1"),
+        HeaderEdit::SetIfPresent("x-one".into(), "new".into()),
+        HeaderEdit::SetIfPresent("x-none".into(), "new".into()),
+        HeaderEdit::Add("x-set".into(), "2".into()),
+        HeaderEdit::AddIfAbsent("x-set".into(), "3".into()),
+        HeaderEdit::AddIfAbsent("x-absent".into(), "4".into()),
+        HeaderEdit::Rename("X-Two".into(), "x-three".into()),
+        HeaderEdit::Rename("x-none".into(), "x-one".into()),
+        HeaderEdit::Rename("x-set".into(), "X-Set".into()),
+        set("x-gone", "1"),
+        HeaderEdit::Remove("X-Gone".into()),
+    ];
+    let response = Response::prepare(edits.clone()).map_err(|fault| fault.to_string())?;
+    let hosts = [HeaderEdit::AddIfAbsent("host".into(), "no".into()), HeaderEdit::SetIfPresent("Host".into(), "set.test".into())];
+    let request = Request::prepare(edits.into_iter().chain(hosts).collect()).map_err(|fault| fault.to_string())?;
+    let many = (0..101).map(|number| set(&format!("x-many-{number}"), "1")).collect();
+    Ok(Prepared { request, response, many: Request::prepare(many).map_err(|fault| fault.to_string())? })
+}
+
+const fn on_request(name: &'static str, on_request: fn(&mut Exchange, &Prepared) -> Outcome) -> Case {
     Case { name, on_request, on_response: nothing }
 }
 
@@ -41,6 +90,9 @@ pub const ALL: &[Case] = &[
     on_request("writing-headers", writing_headers),
     on_request("refused-headers", refused_headers),
     on_request("a-hundred-headers", a_hundred_headers),
+    on_request("setting-several-headers", setting_several_headers),
+    on_request("prepared-edits", prepared_edits),
+    Case { name: "prepared-response-edits", on_request: prepared_edits_wait, on_response: prepared_edits_were_made },
     on_request("host", host),
     on_request("method", method),
     on_request("target", target),
@@ -62,7 +114,7 @@ fn texts(values: Vec<plugin_sdk::HeaderValue>) -> Vec<String> {
     values.into_iter().filter_map(|value| value.into_string()).collect()
 }
 
-fn facts(exchange: &mut Exchange) -> Outcome {
+fn facts(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.id().len(), 32);
     same!(exchange.id().bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)), true);
     same!(exchange.request.method(), "GET");
@@ -79,7 +131,7 @@ fn facts(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn reading_headers(exchange: &mut Exchange) -> Outcome {
+fn reading_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     for name in ["x-one", "X-ONE"] {
         same!(text(exchange.request.header(name)).as_deref(), Some("1"));
     }
@@ -94,7 +146,7 @@ fn reading_headers(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn writing_headers(exchange: &mut Exchange) -> Outcome {
+fn writing_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     let request = &mut exchange.request;
     same!(request.set_header("X-TWO", "new"), Ok(()));
     same!(texts(request.header_values("x-two")), ["new"]);
@@ -111,7 +163,7 @@ fn writing_headers(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn refused_headers(exchange: &mut Exchange) -> Outcome {
+fn refused_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     let request = &mut exchange.request;
     for name in ["", "a b", "a:b", "ä", &"n".repeat(129)] {
         same!((name.to_owned(), request.set_header(name, "1")), (name.to_owned(), Err(HeaderFault::BadName)));
@@ -138,7 +190,7 @@ fn refused_headers(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn a_hundred_headers(exchange: &mut Exchange) -> Outcome {
+fn a_hundred_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     let request = &mut exchange.request;
     let mut added = 0;
     while added < 100 && request.add_header("x-many", "1").is_ok() {
@@ -154,7 +206,70 @@ fn a_hundred_headers(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn host(exchange: &mut Exchange) -> Outcome {
+fn setting_several_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
+    let request = &mut exchange.request;
+    same!(request.set_headers(&[("X-TWO", "new"), ("x-empty", ""), ("x-twice", "1"), ("x-twice", "2")]), Ok(()));
+    same!(texts(request.header_values("x-two")), ["new"]);
+    same!(texts(request.header_values("x-twice")), ["2"]);
+    // All or nothing.
+    same!(request.set_headers(&[("x-one", "2"), ("a b", "")]), Err(HeaderFault::BadName));
+    same!(request.set_headers(&[("x-one", "2"), ("x", "a\nb")]), Err(HeaderFault::BadValue));
+    same!(request.set_headers(&[("x-one", "2"), ("te", "")]), Err(HeaderFault::Reserved));
+    same!(request.set_headers(&[("x-one", "2"), ("host", "a b")]), Err(HeaderFault::BadValue));
+    same!(request.set_headers(&[("x-one", "2"), ("X-Forwarded-For", "1")]), Err(HeaderFault::Reserved));
+    let many: Vec<(String, &str)> = (0..101).map(|number| (format!("x-many-{number}"), "1")).collect();
+    same!(request.set_headers(&many), Err(HeaderFault::TooMany));
+    same!(text(request.header("x-one")).as_deref(), Some("1"));
+    same!(request.header("x-many-0"), None);
+    same!(request.set_headers::<&str, &str>(&[]), Ok(()));
+    same!(exchange.response.set_headers(&[("x-fine", "1"), ("te", "")]), Err(HeaderFault::Reserved));
+    same!(exchange.response.set_headers(&many), Err(HeaderFault::TooMany));
+    Ok(())
+}
+
+fn prepared_edits(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
+    let request = &mut exchange.request;
+    same!(request.apply(&prepared.request), Ok(()));
+    same!(texts(request.header_values("x-set")), ["1", "2"]);
+    same!(texts(request.header_values("x-one")), ["new"]);
+    same!(text(request.header("x-absent")).as_deref(), Some("4"));
+    same!(texts(request.header_values("x-three")), ["a", "b, c"]);
+    same!(texts(request.header_values("host")), ["set.test"]);
+    for gone in ["x-two", "x-none", "x-gone"] {
+        same!((gone, request.header(gone)), (gone, None));
+    }
+    same!(request.apply(&prepared.many), Err(HeaderFault::TooMany));
+    same!(request.header("x-many-0"), None);
+    same!(request.apply(&RequestEdits::default()), Ok(()));
+    Ok(())
+}
+
+fn prepared_edits_wait(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
+    same!(exchange.response.set_headers(&[("x-one", "old"), ("x-two", "a")]), Ok(()));
+    same!(exchange.response.add_header("x-two", "b, c"), Ok(()));
+    same!(exchange.response.apply(&prepared.response), Ok(()));
+    same!(exchange.response.header("x-set"), None);
+    Ok(())
+}
+
+fn prepared_edits_were_made(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
+    let made = |response: &Response| {
+        same!(texts(response.header_values("x-set")), ["1", "2"]);
+        same!(texts(response.header_values("x-one")), ["new"]);
+        same!(text(response.header("x-absent")).as_deref(), Some("4"));
+        same!(texts(response.header_values("x-three")), ["a", "b, c"]);
+        same!(response.header("x-none"), None);
+        same!(response.header("x-gone"), None);
+        Ok(())
+    };
+    made(&exchange.response)?;
+    // Again, now that there is a response: `x-two` is gone, and so nothing is renamed.
+    same!(exchange.response.apply(&prepared.response), Ok(()));
+    same!(exchange.request.apply(&prepared.request), Err(HeaderFault::HeadAlreadySent));
+    made(&exchange.response)
+}
+
+fn host(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     let request = &mut exchange.request;
     same!(text(request.header("Host")), Some(request.host()));
     same!(texts(request.header_values("host")).len(), 1);
@@ -169,7 +284,7 @@ fn host(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn method(exchange: &mut Exchange) -> Outcome {
+fn method(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.request.set_method("PURGE"), Ok(()));
     same!(exchange.request.method(), "PURGE");
     for bad in ["", "A B", "CONNECT", &"M".repeat(33)] {
@@ -180,7 +295,7 @@ fn method(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn target(exchange: &mut Exchange) -> Outcome {
+fn target(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     let path = exchange.request.path();
     same!(exchange.request.set_target(&path, Some("y=%20")), Ok(()));
     same!(exchange.request.query().as_deref(), Some("y=%20"));
@@ -195,7 +310,7 @@ fn target(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn no_response_yet(exchange: &mut Exchange) -> Outcome {
+fn no_response_yet(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     let response = &mut exchange.response;
     same!(response.status(), None);
     response.set_status(404);
@@ -209,14 +324,14 @@ fn no_response_yet(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn waiting_writes_are_there(exchange: &mut Exchange) -> Outcome {
+fn waiting_writes_are_there(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.response.status(), Some(200));
     same!(texts(exchange.response.header_values("x-later")), ["1", "2"]);
     same!(exchange.response.header("x-gone"), None);
     Ok(())
 }
 
-fn response(exchange: &mut Exchange) -> Outcome {
+fn response(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     let response = &mut exchange.response;
     same!(response.status(), Some(200));
     response.set_status(203);
@@ -230,7 +345,7 @@ fn response(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn request_is_sent(exchange: &mut Exchange) -> Outcome {
+fn request_is_sent(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(text(exchange.request.header("x-one")).as_deref(), Some("1"));
     same!(exchange.request.set_header("x-one", "2"), Err(HeaderFault::HeadAlreadySent));
     same!(exchange.request.set_method("PUT"), Err(HeaderFault::HeadAlreadySent));
@@ -240,7 +355,7 @@ fn request_is_sent(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn keeping(exchange: &mut Exchange) -> Outcome {
+fn keeping(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.kept(), None);
     exchange.keep(b"first");
     exchange.keep(&[7; 16 << 10]);
@@ -249,12 +364,12 @@ fn keeping(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn kept(exchange: &mut Exchange) -> Outcome {
+fn kept(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.kept().as_deref(), Some(b"last".as_slice()));
     Ok(())
 }
 
-fn invented_credentials(exchange: &mut Exchange) -> Outcome {
+fn invented_credentials(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.credentials.find("key-auth", "nobody has this key"), None);
     same!(exchange.credentials.find("key-auth", [0xff_u8]), None);
     same!(exchange.credentials.authenticate_anonymous("nobody"), false);
@@ -262,7 +377,7 @@ fn invented_credentials(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn counters(exchange: &mut Exchange) -> Outcome {
+fn counters(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     // A key of this exchange alone: the counts of a gateway outlive it. A month does not end while this runs, or only once.
     let key = exchange.id();
     let limits = [Limit { period: Period::Month, max: 3 }, Limit { period: Period::Year, max: 10 }];
@@ -281,14 +396,14 @@ fn counters(exchange: &mut Exchange) -> Outcome {
     Ok(())
 }
 
-fn random(exchange: &mut Exchange) -> Outcome {
+fn random(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.random.bytes(0).len(), 0);
     let (one, other) = (exchange.random.bytes(1024), exchange.random.bytes(1024));
     same!((one.len(), one == other), (1024, false));
     Ok(())
 }
 
-fn clock(exchange: &mut Exchange) -> Outcome {
+fn clock(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     // 2025-01-01: no gateway that runs this has an older clock.
     same!(exchange.clock.now_ms() > 1_735_689_600_000, true);
     let before = exchange.clock.monotonic_ns();

@@ -4,13 +4,15 @@
 mod cases;
 
 use cases::Case;
-use plugin_sdk::{Exchange, Flow, Plugin, Reply, Result};
+use plugin_sdk::{Exchange, Findings, Flow, Plugin, Reply, Result};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct SdkCases {
     /// Which case runs. Without one, a request is answered with the names of all, one a line.
     #[serde(default)]
     case: Option<String>,
+    #[serde(skip)]
+    prepared: cases::Prepared,
 }
 
 impl SdkCases {
@@ -29,9 +31,16 @@ fn verdict(outcome: cases::Outcome) -> Result<Flow> {
 impl Plugin for SdkCases {
     const CREDENTIALS: &'static [&'static str] = &["key-auth"];
 
+    fn check(&mut self, findings: &mut Findings) {
+        match cases::prepare() {
+            Ok(prepared) => self.prepared = prepared,
+            Err(unlike) => findings.add_general(unlike),
+        }
+    }
+
     fn on_request(&self, exchange: &mut Exchange) -> Result<Flow> {
         match (self.case(), &self.case) {
-            (Some(case), _) => verdict((case.on_request)(exchange)),
+            (Some(case), _) => verdict((case.on_request)(exchange, &self.prepared)),
             (None, Some(unknown)) => verdict(Err(format!("there is no case {unknown}"))),
             (None, None) => {
                 let names: Vec<&str> = cases::ALL.iter().map(|case| case.name).collect();
@@ -44,7 +53,7 @@ impl Plugin for SdkCases {
         if exchange.response.header("x-case").is_some() {
             return Ok(Flow::Proceed);
         }
-        self.case().map_or(Ok(Flow::Proceed), |case| verdict((case.on_response)(exchange)))
+        self.case().map_or(Ok(Flow::Proceed), |case| verdict((case.on_response)(exchange, &self.prepared)))
     }
 }
 
