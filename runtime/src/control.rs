@@ -77,9 +77,16 @@ pub fn reload(node: &Whereabouts) -> Exit {
 pub fn health(node: &Whereabouts) -> Exit {
     let Some(running) = running(node) else { return Exit::Failed };
     println!("process {}: running", running.pid);
-    let Some(address) = status_address(node) else {
-        println!("status_listen is off: whether it is ready cannot be asked");
-        return Exit::Success;
+    let address = match status_address(node) {
+        StatusAddress::At(address) => address,
+        StatusAddress::Off => {
+            println!("status_listen is off: whether it is ready cannot be asked");
+            return Exit::Success;
+        }
+        StatusAddress::NotYet => {
+            println!("not ready: it is still starting");
+            return Exit::Failed;
+        }
     };
     match get(address, "/status/ready") {
         Ok((200, _)) => {
@@ -102,9 +109,16 @@ pub fn status(node: &Whereabouts) -> Exit {
     if running(node).is_none() {
         return Exit::Failed;
     }
-    let Some(address) = status_address(node) else {
-        eprintln!("weir: status_listen is off (or the node has not opened it yet)");
-        return Exit::Failed;
+    let address = match status_address(node) {
+        StatusAddress::At(address) => address,
+        StatusAddress::Off => {
+            eprintln!("weir: status_listen is off");
+            return Exit::Failed;
+        }
+        StatusAddress::NotYet => {
+            eprintln!("weir: the node is still starting");
+            return Exit::Failed;
+        }
     };
     match get(address, "/status") {
         Ok((200, body)) => {
@@ -152,13 +166,22 @@ fn running(node: &Whereabouts) -> Option<Running> {
     None
 }
 
+/// Where a node that runs can be asked.
+enum StatusAddress {
+    At(SocketAddr),
+    Off,
+    /// It has not opened its listeners.
+    NotYet,
+}
+
 /// Where the node that runs says its status is; a node that listens on all addresses is asked on loopback.
-fn status_address(node: &Whereabouts) -> Option<SocketAddr> {
-    let Address { mut address, .. } = *Prefix::new(&node.prefix).listeners().ok()?.status.first()?;
+fn status_address(node: &Whereabouts) -> StatusAddress {
+    let Ok(listeners) = Prefix::new(&node.prefix).listeners() else { return StatusAddress::NotYet };
+    let Some(&Address { mut address, .. }) = listeners.status.first() else { return StatusAddress::Off };
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) });
     }
-    Some(address)
+    StatusAddress::At(address)
 }
 
 /// One plain GET: status and body. HTTP/1.0 with `close`, so that the body ends where the connection does.

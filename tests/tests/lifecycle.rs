@@ -31,6 +31,18 @@ fn a_node_says_that_it_is_healthy_and_stops_when_told() {
 }
 
 #[test]
+fn a_node_that_has_not_opened_its_listeners_is_not_healthy() {
+    let gateway = Gateway::start();
+    // What a node looks like from outside between its lock and its listeners.
+    std::fs::remove_file(gateway.prefix().join("run/listeners.json")).unwrap();
+    for word in ["health", "status"] {
+        let (code, said) = gateway.weir(&[word]);
+        assert_eq!(code, 1, "{word}: {said}");
+        assert!(said.contains("still starting"), "{word}: {said}");
+    }
+}
+
+#[test]
 fn the_status_address_tells_readiness_and_figures() {
     let gateway = Gateway::start();
     let status = Client::of(gateway.status_address());
