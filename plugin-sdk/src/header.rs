@@ -138,9 +138,9 @@ pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether the header says who the consumer is. `_` counts as `-`: some servers cannot tell them apart.
+/// Whether the header says who the consumer is. Any other sign counts as `-`: some servers cannot tell them apart.
 fn says_who(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
+    let name = name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let begins = ["x-consumer-", "x-credential-"].iter().any(|prefix| name.starts_with(prefix));
     begins || name == "x-consumer" || name == "x-anonymous-consumer"
 }

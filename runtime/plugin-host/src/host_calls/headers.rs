@@ -23,17 +23,17 @@ const WAY: [&str; 10] = [
     "x-real-ip",
 ];
 
-/// Whether the header says who the consumer is: only authentication writes those. Servers that turn `-` into `_` (CGI and its
-/// heirs) cannot tell `X_Consumer_ID` from the real one, so the aliases count too.
+/// Whether the header says who the consumer is: only authentication writes those. Servers that turn `-` and other signs into `_`
+/// (CGI and its heirs) cannot tell `X_Consumer_ID` or `X.Consumer.ID` from the real one, so the aliases count too.
 pub fn is_identity_header(name: &str) -> bool {
     const PREFIXES: [&str; 2] = ["x-consumer-", "x-credential-"];
     const NAMES: [&str; 2] = ["x-anonymous-consumer", "x-consumer"];
     // Almost no header gets past this test.
     let Some((first, rest)) = name.as_bytes().split_first() else { return false };
-    if !first.eq_ignore_ascii_case(&b'x') || !matches!(rest.first(), Some(b'-' | b'_')) {
+    if !first.eq_ignore_ascii_case(&b'x') || rest.first().is_none_or(u8::is_ascii_alphanumeric) {
         return false;
     }
-    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (b == b'-' && !a.is_ascii_alphanumeric());
     let begins = |prefix: &str| name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b));
     PREFIXES.iter().any(|prefix| begins(prefix)) || NAMES.iter().any(|whole| name.len() == whole.len() && begins(whole))
 }
@@ -163,8 +163,14 @@ mod tests {
 
     #[test]
     fn identity_headers_and_their_aliases_are_reserved_and_others_are_not() {
-        for name in ["x-consumer-id", "X_Consumer_ID", "x-consumer_custom-id", "x-credential-identifier", "x-anonymous-consumer"]
-        {
+        for name in [
+            "x-consumer-id",
+            "X_Consumer_ID",
+            "x-consumer_custom-id",
+            "x.consumer~id",
+            "x-credential-identifier",
+            "x-anonymous-consumer",
+        ] {
             assert!(is_identity_header(name), "{name}");
         }
         for name in ["", "x", "x-", "x-consume", "x-forwarded-for", "xconsumer-id", "x-anonymous-consumers", "host"] {
