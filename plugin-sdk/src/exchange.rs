@@ -227,6 +227,35 @@ impl Credentials {
     pub fn authenticate_anonymous(&mut self, consumer: &str) -> bool {
         self.handle.credentials_authenticate_anonymous(consumer)
     }
+    /// Prepares finding and authenticating by the value of a request header; only in [`crate::Plugin::check`]. At most 32 for one
+    /// configuration.
+    pub fn prepare_lookup(kind: &str, header: &str) -> Result<Lookup, HeaderFault> {
+        backing::credentials_prepare_lookup(kind, header).map(Lookup)
+    }
+    /// Finds the credential whose key the header has, and authenticates with it, in one call of the host: the key does not come
+    /// into the plugin's memory.
+    pub fn authenticate_by(&mut self, lookup: &Lookup) -> LookedUp {
+        self.handle.credentials_authenticate_by(&lookup.0)
+    }
+}
+
+/// A look-up of credentials by a request header, from [`Credentials::prepare_lookup`].
+#[derive(Debug)]
+pub struct Lookup(pub(crate) backing::Lookup);
+
+/// What [`Credentials::authenticate_by`] came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LookedUp {
+    /// The request does not have the header.
+    Absent,
+    /// It has the header without a value.
+    Empty,
+    /// It has the header more than once. Nothing was looked up.
+    Repeated,
+    /// There is no such credential, it expired, or its consumer is gone.
+    Unknown,
+    /// The credential's consumer is the exchange's now.
+    Authenticated,
 }
 
 /// A credential that was found. Valid until the exchange ends.
@@ -246,6 +275,16 @@ impl Counters {
     /// Takes `amount` from every window, or from none if one has no room for it. At most 6 limits, each period once.
     pub fn take(&mut self, key: &str, limits: &[Limit], amount: u64) -> Taken {
         self.handle.counters_take(key, limits, amount)
+    }
+    /// Prepares limits that are the same in every exchange; only in [`crate::Plugin::check`]. At most 6 windows and 20
+    /// announcements, and 8 rules for one configuration. A header that cannot be written is refused.
+    pub fn prepare_rule(rule: Rule) -> Result<PreparedRule, HeaderFault> {
+        backing::counters_prepare_rule(rule).map(PreparedRule)
+    }
+    /// Takes by a rule and writes its announcements, in one call of the host. `None`: taken. Otherwise nothing was taken, and it is
+    /// the seconds until the window with the least room ends.
+    pub fn take_by(&mut self, rule: &PreparedRule, amount: u64) -> Option<u32> {
+        self.handle.counters_take_by(&rule.0, amount)
     }
 }
 
@@ -373,3 +412,67 @@ pub struct Usage {
     /// Seconds until the window ends.
     pub resets_in_s: u32,
 }
+
+/// Whose windows a rule counts in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// The consumer.
+    Consumer,
+    /// The credential that let the consumer in.
+    Credential,
+    /// The client's address.
+    ClientIp,
+    /// The route's service.
+    Service,
+    /// The value of that request header, cut to 1,000 bytes.
+    Header(String),
+    /// Requests to that path.
+    Path(String),
+}
+
+/// A window of a rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// What it allows.
+    pub limit: Limit,
+    /// What [`Figure::Limit`] tells of it; `None`: the number.
+    pub text: Option<String>,
+}
+
+/// What a header tells of a window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Figure {
+    /// How much the window allows.
+    Limit,
+    /// How much room it has left, after the call.
+    Remaining,
+    /// Seconds until it ends.
+    Reset,
+}
+
+/// A response header that tells the client how it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announcement {
+    /// Its name.
+    pub header: String,
+    /// What it tells.
+    pub figure: Figure,
+    /// Of which of the rule's windows; `None`: of the one with the least room, of equal ones the longest.
+    pub of: Option<Period>,
+}
+
+/// Limits that are the same in every exchange, for [`Counters::prepare_rule`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// Whose windows. Where the exchange does not have it (nobody authenticated, no such header, another path), the client's
+    /// address stands in; the two are counted apart.
+    pub by: Subject,
+    /// Each period at most once.
+    pub windows: Vec<Window>,
+    /// Written whether or not there was room.
+    pub announcements: Vec<Announcement>,
+}
+
+/// A rule that the host has parsed.
+#[derive(Debug)]
+pub struct PreparedRule(pub(crate) backing::Rule);

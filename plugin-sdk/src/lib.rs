@@ -49,6 +49,7 @@ mod header;
 pub mod log;
 mod manifest;
 pub mod query;
+pub mod steps;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -60,8 +61,8 @@ pub mod exported;
 
 pub use edits::{HeaderEdit, RequestEdits, ResponseEdits};
 pub use exchange::{
-    Clock, Counters, Credential, Credentials, Exchange, Facts, Fault, Identity, Limit, NamedEntity, Period, Random, Request,
-    Response, Taken, Usage,
+    Announcement, Clock, Counters, Credential, Credentials, Exchange, Facts, Fault, Figure, Identity, Limit, LookedUp, Lookup,
+    NamedEntity, Period, PreparedRule, Random, Request, Response, Rule, Subject, Taken, Usage, Window,
 };
 pub use findings::Findings;
 pub use flow::{Error, Flow, Reply, Result};

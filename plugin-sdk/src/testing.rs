@@ -1,9 +1,10 @@
 //! Tests of a plugin, without a gateway: `cargo test` on the author's machine.
 //!
 //! [`configure`] makes the plugin as the gateway would; [`get`] or [`Gateway::request`] makes an exchange; the plugin's phases are
-//! called on it, and the exchange shows what they did. A phase that `export!` does not list fails the test that calls it.
+//! called on it, and the exchange shows what they did. A phase that `export!` does not list fails the test that calls it, and so
+//! does one that comes to something else than its steps ([`crate::steps`]).
 
-use crate::backing::memory::{Handle, Head, RequestState, State, configuring, take_log};
+use crate::backing::memory::{Handle, Head, RequestState, State, Steps, configuring, take_log};
 use crate::exchange::{Exchange, Facts, Identity, NamedEntity};
 use crate::exported::{Exported, decode};
 use crate::flow::{Flow, Reply, Result};
@@ -28,9 +29,10 @@ pub fn configure<P: Exported>(json: &str) -> Result<Configured<P>, Findings> {
     if !unknown.is_empty() {
         return Err(unknown);
     }
-    let plugin = configuring(|| decode::<P>(json.as_bytes()))?;
+    let (plugin, steps) = configuring(|| decode::<P>(json.as_bytes()));
+    let plugin = plugin?;
     ENTRIES.set(ENTRIES.get() + 1);
-    Ok(Configured { plugin, entry: ENTRIES.get() })
+    Ok(Configured { plugin, steps, entry: ENTRIES.get() })
 }
 
 /// The schema of the plugin's configuration, as operators see it.
@@ -56,6 +58,7 @@ pub fn get(target: &str) -> Exchange {
 /// A configured plugin: one entry of a chain.
 pub struct Configured<P> {
     plugin: P,
+    steps: Steps,
     entry: u32,
 }
 
@@ -76,14 +79,18 @@ impl<P: Exported> Configured<P> {
     /// Runs the request phase. A reply becomes the exchange's response.
     pub fn on_request(&self, exchange: &mut Exchange) -> Result<Flow> {
         self.enter(Phase::Request, exchange);
+        let after_steps = exchange.handle.after_steps(&self.steps, Phase::Request);
         let answer = self.plugin.on_request(exchange);
+        compare(after_steps, &answer, exchange);
         Self::settle(answer, exchange)
     }
     /// Runs the response phase; there must be a response ([`Exchange::upstream_answers`], or a reply). A reply replaces it.
     pub fn on_response(&self, exchange: &mut Exchange) -> Result<Flow> {
         self.enter(Phase::Response, exchange);
         assert!(exchange.response.status().is_some(), "there is no response yet: call upstream_answers first");
+        let after_steps = exchange.handle.after_steps(&self.steps, Phase::Response);
         let answer = self.plugin.on_response(exchange);
+        compare(after_steps, &answer, exchange);
         Self::settle(answer, exchange)
     }
     /// Runs the log phase. From here on both heads can only be read.
@@ -121,6 +128,19 @@ impl<P: Exported> Configured<P> {
             exchange.handle.state_mut().respond(reply);
         }
         answer
+    }
+}
+
+/// Fails the test if the steps before a phase went through and came to something else than the phase itself: the gateway would
+/// have taken them in its place.
+fn compare(after_steps: Option<String>, answer: &Result<Flow>, exchange: &Exchange) {
+    if let Some(after_steps) = after_steps {
+        assert_eq!(*answer, Ok(Flow::Proceed), "the steps before the phase go through, so the gateway would not call it");
+        assert_eq!(
+            after_steps,
+            exchange.handle.described(),
+            "the steps before the phase (left) come to something else than it does"
+        );
     }
 }
 

@@ -108,7 +108,6 @@ impl Native {
                 query.push('&');
             }
             query.push_str("channel=web");
-            exchange.request.target_changed = true;
         }
         true
     }

@@ -89,7 +89,7 @@ impl World {
             query: Some("expand=lines".to_owned()),
             headers,
             sent: false,
-            target_changed: false,
+            routed_path: None,
         };
         let id = "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned();
         let mut exchange = Exchange::new(id, head, IpAddr::V4(Ipv4Addr::new(192, 168, 1, 7)));

@@ -2,9 +2,12 @@
 
 use crate::bindings::base::weir::plugin as wit;
 use crate::edits::HeaderEdit;
-use crate::exchange::{Credential, Facts, Fault, Identity, Limit, NamedEntity, Period, Taken, Usage};
+use crate::exchange::{
+    self, Credential, Facts, Fault, Figure, Identity, Limit, LookedUp, NamedEntity, Period, Subject, Taken, Usage,
+};
 use crate::header::HeaderFault;
 use crate::log::Level;
+use crate::steps::Step;
 use std::cell::RefCell;
 use wit::types::{Field, HeaderFault as HostFault};
 
@@ -48,6 +51,66 @@ pub(crate) fn request_prepare_edits(edits: Vec<HeaderEdit>) -> Result<Prepared, 
 }
 pub(crate) fn response_prepare_edits(edits: Vec<HeaderEdit>) -> Result<Prepared, HeaderFault> {
     prepared(wit::response::prepare_edits(&edits.into_iter().map(edit).collect::<Vec<_>>()))
+}
+
+/// The host's number of a look-up.
+#[derive(Debug)]
+pub(crate) struct Lookup(u32);
+
+pub(crate) fn credentials_prepare_lookup(kind: &str, header: &str) -> Result<Lookup, HeaderFault> {
+    wit::credentials::prepare_lookup(kind, header).map(Lookup).map_err(header_fault)
+}
+
+/// The host's number of a rule.
+#[derive(Debug)]
+pub(crate) struct Rule(u32);
+
+pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, HeaderFault> {
+    let by = match rule.by {
+        Subject::Consumer => wit::counters::Subject::Consumer,
+        Subject::Credential => wit::counters::Subject::Credential,
+        Subject::ClientIp => wit::counters::Subject::ClientIp,
+        Subject::Service => wit::counters::Subject::Service,
+        Subject::Header(name) => wit::counters::Subject::Header(name),
+        Subject::Path(path) => wit::counters::Subject::Path(path),
+    };
+    let window = |window: exchange::Window| wit::counters::Window { limit: limit(&window.limit), text: window.text };
+    let announcement = |announced: exchange::Announcement| wit::counters::Announcement {
+        header: announced.header,
+        figure: match announced.figure {
+            Figure::Limit => wit::counters::Figure::Limit,
+            Figure::Remaining => wit::counters::Figure::Remaining,
+            Figure::Reset => wit::counters::Figure::Reset,
+        },
+        of: announced.of.map(period),
+    };
+    let rule = wit::counters::Rule {
+        by,
+        windows: rule.windows.into_iter().map(window).collect(),
+        announcements: rule.announcements.into_iter().map(announcement).collect(),
+    };
+    wit::counters::prepare_rule(&rule).map(Rule).map_err(header_fault)
+}
+
+pub(crate) fn steps_before_request(steps: &[Step<'_>]) {
+    wit::steps::before_request(&steps.iter().filter_map(step).collect::<Vec<_>>());
+}
+pub(crate) fn steps_before_response(steps: &[Step<'_>]) {
+    wit::steps::before_response(&steps.iter().filter_map(step).collect::<Vec<_>>());
+}
+
+/// None: edits that change nothing.
+fn step(step: &Step<'_>) -> Option<wit::steps::Step> {
+    match step {
+        Step::EditRequest(edits) => edits.0.as_ref().map(|edits| wit::steps::Step::EditRequest(edits.0)),
+        Step::EditResponse(edits) => edits.0.as_ref().map(|edits| wit::steps::Step::EditResponse(edits.0)),
+        Step::AuthenticateBy(lookup) => Some(wit::steps::Step::AuthenticateBy(lookup.0.0)),
+        Step::TakeBy(rule) => Some(wit::steps::Step::TakeBy(rule.0.0)),
+    }
+}
+
+fn limit(limit: &Limit) -> wit::counters::Limit {
+    wit::counters::Limit { period: period(limit.period), max: limit.max }
 }
 
 fn prepared(result: Result<u32, HostFault>) -> Result<Prepared, HeaderFault> {
@@ -230,13 +293,24 @@ impl Handle {
     pub(crate) fn credentials_authenticate_anonymous(&self, consumer: &str) -> bool {
         wit::credentials::authenticate_anonymous(consumer)
     }
+    pub(crate) fn credentials_authenticate_by(&self, lookup: &Lookup) -> LookedUp {
+        match wit::credentials::authenticate_by(lookup.0) {
+            wit::credentials::LookedUp::Absent => LookedUp::Absent,
+            wit::credentials::LookedUp::Empty => LookedUp::Empty,
+            wit::credentials::LookedUp::Repeated => LookedUp::Repeated,
+            wit::credentials::LookedUp::Unknown => LookedUp::Unknown,
+            wit::credentials::LookedUp::Authenticated => LookedUp::Authenticated,
+        }
+    }
 
     pub(crate) fn counters_take(&self, key: &str, limits: &[Limit], amount: u64) -> Taken {
-        let limits: Vec<_> =
-            limits.iter().map(|limit| wit::counters::Limit { period: period(limit.period), max: limit.max }).collect();
+        let limits: Vec<_> = limits.iter().map(limit).collect();
         let (taken, usages) = wit::counters::take(key, &limits, amount);
         let usages = usages.into_iter().map(|usage| Usage { used: usage.used, resets_in_s: usage.resets_in_s }).collect();
         Taken { taken, usages }
+    }
+    pub(crate) fn counters_take_by(&self, rule: &Rule, amount: u64) -> Option<u32> {
+        Some(wit::counters::take_by(rule.0, amount)).filter(|seconds| *seconds > 0)
     }
 
     pub(crate) fn clock_now_ms(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Plain data as backing, for tests. Follows `wit/` and the gateway's rules, limits included, as far as a plugin can notice.
 
 use crate::edits::HeaderEdit;
-use crate::exchange::{Credential, Facts, Identity, Limit, NamedEntity, Taken};
+use crate::exchange::{Credential, Facts, Figure, Identity, Limit, LookedUp, NamedEntity, Subject, Taken, Usage};
 use crate::flow::Reply;
 use crate::header::{HeaderFault, check_request_header_name, is_token};
 use crate::log::Level;
@@ -11,13 +11,19 @@ use std::rc::Rc;
 
 mod head;
 mod prepared;
+mod steps;
 pub(crate) use head::Head;
-pub(crate) use prepared::{Prepared, configuring, request_prepare_edits, response_prepare_edits};
+pub(crate) use prepared::{
+    Lookup, Prepared, Rule, Steps, configuring, counters_prepare_rule, credentials_prepare_lookup, request_prepare_edits,
+    response_prepare_edits, steps_before_request, steps_before_response,
+};
 
 /// What is kept for one plugin entry from one phase to the next: `wit/exchange.wit`.
 const KEPT_BYTES: usize = 16 << 10;
 /// Header writes that may wait for the response: `wit/response.wit`.
 const PENDING_EDITS: usize = 100;
+/// Of a header's value that a rule tells callers apart by: `wit/counters.wit`.
+const SUBJECT_BYTES: usize = 1_000;
 /// Path and query together: `wit/request.wit`.
 const TARGET_BYTES: usize = 8 << 10;
 
@@ -36,6 +42,7 @@ pub(crate) fn take_log() -> Vec<(Level, String)> {
 }
 
 /// The request line and what the gateway made of it.
+#[derive(Clone)]
 pub(crate) struct RequestState {
     pub method: String,
     pub scheme: String,
@@ -63,6 +70,7 @@ fn is_authority(value: &[u8]) -> bool {
 }
 
 /// The response.
+#[derive(Clone)]
 pub(crate) struct ResponseState {
     pub status: u16,
     pub head: Head,
@@ -70,6 +78,7 @@ pub(crate) struct ResponseState {
 }
 
 /// One exchange.
+#[derive(Clone)]
 pub(crate) struct State {
     pub node: Node,
     pub id: String,
@@ -350,10 +359,62 @@ impl Handle {
         state.become_consumer(consumer, None);
         true
     }
+    pub(crate) fn credentials_authenticate_by(&self, lookup: &Lookup) -> LookedUp {
+        let mut keys = self.request_header_values(&lookup.header).into_iter();
+        match (keys.next(), keys.next()) {
+            (None, _) => LookedUp::Absent,
+            (Some(_), Some(_)) => LookedUp::Repeated,
+            (Some(key), None) if key.is_empty() => LookedUp::Empty,
+            (Some(key), None) => {
+                let found = self.credentials_find(&lookup.kind, &key);
+                let known = found.is_some_and(|found| self.credentials_authenticate(found.handle));
+                if known { LookedUp::Authenticated } else { LookedUp::Unknown }
+            }
+        }
+    }
 
     pub(crate) fn counters_take(&self, key: &str, limits: &[Limit], amount: u64) -> Taken {
         let state = self.state();
         state.node.take(state.entry, key, limits, amount)
+    }
+    pub(crate) fn counters_take_by(&self, rule: &Rule, amount: u64) -> Option<u32> {
+        let rule = &rule.0;
+        let limits: Vec<Limit> = rule.windows.iter().map(|window| window.limit).collect();
+        let Taken { taken, usages } = self.counters_take(&self.subject(&rule.by), &limits, amount);
+        let room = |at: &usize| limits[*at].max.saturating_sub(usages[*at].used);
+        let tightest = (0..limits.len()).min_by_key(|at| (room(at), std::cmp::Reverse(limits[*at].period)));
+        for announced in &rule.announcements {
+            let of = announced.of.and_then(|of| limits.iter().position(|limit| limit.period == of)).or(tightest);
+            let Some(at) = of else { continue };
+            let value = match announced.figure {
+                Figure::Limit => rule.windows[at].text.clone().unwrap_or_else(|| limits[at].max.to_string()),
+                Figure::Remaining => room(&at).to_string(),
+                Figure::Reset => usages[at].resets_in_s.to_string(),
+            };
+            // What does not fit any more is left out.
+            let _full = self.response_set_header(&announced.header, value.as_bytes());
+        }
+        let seconds = |at: usize| usages.get(at).map(|usage: &Usage| usage.resets_in_s.max(1));
+        tightest.and_then(seconds).filter(|_| !taken)
+    }
+    /// Whose windows: the kind stands before the value, with a byte that no key of a plugin's own begins with.
+    fn subject(&self, by: &Subject) -> String {
+        let state = self.state();
+        let named = match by {
+            Subject::Consumer => state.consumer.as_ref().map(|consumer| format!("consumer:{}", consumer.id)),
+            Subject::Credential => {
+                let id = state.request.head.joined("x-credential-identifier").filter(|_| state.consumer.is_some());
+                id.map(|id| format!("credential:{}", String::from_utf8_lossy(&id)))
+            }
+            Subject::Service => state.service.as_ref().map(|service| format!("service:{}", service.id)),
+            Subject::Header(name) => {
+                let value = state.request.whole_head().joined(name);
+                value.map(|value| format!("header:{}", String::from_utf8_lossy(value.get(..SUBJECT_BYTES).unwrap_or(&value))))
+            }
+            Subject::Path(path) => Some(path).filter(|path| **path == state.request.path).map(|path| format!("path:{path}")),
+            Subject::ClientIp => None,
+        };
+        format!("\0{}", named.unwrap_or_else(|| format!("ip:{}", state.request.client_ip)))
     }
     pub(crate) fn clock_now_ms(&self) -> u64 {
         self.state().node.now_ms()

@@ -23,7 +23,7 @@ pub(crate) struct StoredCredential {
     pub consumer: Identity,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Inner {
     now_ms: u64,
     serial: u64,
@@ -35,6 +35,10 @@ struct Inner {
 impl Node {
     pub(crate) fn new() -> Self {
         Self(Rc::new(RefCell::new(Inner { now_ms: START_MS, ..Inner::default() })))
+    }
+    /// Another node in the same state.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
     pub(crate) fn now_ms(&self) -> u64 {
         self.0.borrow().now_ms

@@ -1,7 +1,8 @@
 //! Asks for an API key and finds out whose it is. Field names, answers and order are Kong's.
 
 use plugin_sdk::query::Query;
-use plugin_sdk::{Error, Exchange, Findings, Flow, Plugin, Reply, Result, check_header_name};
+use plugin_sdk::steps::{self, Step};
+use plugin_sdk::{Credentials, Error, Exchange, Findings, Flow, LookedUp, Lookup, Plugin, Reply, Result, check_header_name};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,6 +39,9 @@ struct KeyAuth {
     /// That header's value.
     #[serde(skip)]
     challenge: String,
+    /// For each name in `key_names`.
+    #[serde(skip)]
+    lookups: Vec<Lookup>,
 }
 
 fn apikey() -> Vec<String> {
@@ -85,6 +89,9 @@ impl Plugin for KeyAuth {
             Some(realm) => format!("Key realm=\"{realm}\""),
             None => "Key".to_owned(),
         };
+        if findings.is_empty() {
+            self.prepare(findings);
+        }
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Result<Flow> {
@@ -114,57 +121,65 @@ impl KeyAuth {
         exchange.error(401, refusal.message()).header("www-authenticate", &self.challenge)
     }
 
-    fn authenticate(&self, exchange: &mut Exchange) -> Result<std::result::Result<(), Refusal>> {
-        let key = match self.key(exchange)? {
-            Ok(key) if key.is_empty() => return Ok(Err(Refusal::Missing)),
-            Ok(key) => key,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let known = exchange.credentials.find(KIND, key).is_some_and(|credential| exchange.credentials.authenticate(&credential));
-        Ok(if known { Ok(()) } else { Err(Refusal::Unknown) })
+    /// Prepares looking the key up by header, and lets the host begin with it where nothing comes before and nothing after.
+    fn prepare(&mut self, findings: &mut Findings) {
+        for (index, name) in self.key_names.iter().enumerate() {
+            match Credentials::prepare_lookup(KIND, name) {
+                Ok(lookup) => self.lookups.push(lookup),
+                Err(fault) => findings.add(format!("key_names[{index}]"), fault.as_str()),
+            }
+        }
+        let nothing_else = self.run_on_preflight && self.anonymous.is_none() && !self.hide_credentials && self.key_in_header;
+        if let (true, Some(lookup)) = (nothing_else, self.lookups.first()) {
+            steps::before_request(&[Step::AuthenticateBy(lookup)]);
+        }
     }
 
-    /// The key that the client sent, which is taken out of the request if that is asked for.
-    fn key(&self, exchange: &mut Exchange) -> Result<std::result::Result<Vec<u8>, Refusal>> {
+    /// The first name that the client sent a key under counts, in the header before the query.
+    fn authenticate(&self, exchange: &mut Exchange) -> Result<std::result::Result<(), Refusal>> {
         // Asked for once, and only when no header had the key.
         let mut query: Option<Query> = None;
-        for name in &self.key_names {
-            let mut found = if self.key_in_header { in_header(exchange, name) } else { Ok(None) };
-            if matches!(found, Ok(None)) && self.key_in_query {
+        for (name, lookup) in self.key_names.iter().zip(&self.lookups) {
+            let mut found = if self.key_in_header { in_header(exchange, lookup) } else { None };
+            if found.is_none() && self.key_in_query {
                 let query = query.get_or_insert_with(|| Query::parse(&exchange.request.query().unwrap_or_default()));
-                found = in_query(query, name);
+                found = in_query(exchange, query, name);
             }
-            match found {
-                Ok(None) => {}
-                Ok(Some(key)) => {
-                    if self.hide_credentials {
-                        hide(exchange, name)?;
-                    }
-                    return Ok(Ok(key));
-                }
-                Err(refusal) => return Ok(Err(refusal)),
+            let Some(found) = found else { continue };
+            // Also a key that nobody has: with `anonymous` the request goes on.
+            if self.hide_credentials && !matches!(found, Err(Refusal::Duplicate)) {
+                hide(exchange, name)?;
             }
+            return Ok(found);
         }
         Ok(Err(Refusal::Missing))
     }
 }
 
-fn in_header(exchange: &Exchange, name: &str) -> std::result::Result<Option<Vec<u8>>, Refusal> {
-    let Some(value) = exchange.request.header(name).map(|value| value.into_bytes()) else { return Ok(None) };
-    // Only a value with a comma can be two that were joined; then it is worth a second question.
-    if value.contains(&b',') && exchange.request.header_values(name).len() > 1 {
-        return Err(Refusal::Duplicate);
+/// Whether the key in the header is known; none if there is no such header.
+fn in_header(exchange: &mut Exchange, lookup: &Lookup) -> Option<std::result::Result<(), Refusal>> {
+    match exchange.credentials.authenticate_by(lookup) {
+        LookedUp::Absent => None,
+        LookedUp::Empty => Some(Err(Refusal::Missing)),
+        LookedUp::Repeated => Some(Err(Refusal::Duplicate)),
+        LookedUp::Unknown => Some(Err(Refusal::Unknown)),
+        LookedUp::Authenticated => Some(Ok(())),
     }
-    Ok(Some(value))
 }
 
-fn in_query(query: &Query, name: &str) -> std::result::Result<Option<Vec<u8>>, Refusal> {
+/// Whether the key in the query is known; none if there is no such argument.
+fn in_query(exchange: &mut Exchange, query: &Query, name: &str) -> Option<std::result::Result<(), Refusal>> {
     let mut values = query.values(name);
-    let first = values.next();
+    let key = values.next()?;
     if values.next().is_some() {
-        return Err(Refusal::Duplicate);
+        return Some(Err(Refusal::Duplicate));
     }
-    Ok(first.map(|value| value.into_owned()))
+    if key.is_empty() {
+        return Some(Err(Refusal::Missing));
+    }
+    let found = exchange.credentials.find(KIND, key.as_ref());
+    let known = found.is_some_and(|credential| exchange.credentials.authenticate(&credential));
+    Some(if known { Ok(()) } else { Err(Refusal::Unknown) })
 }
 
 /// Removes the name from both places: a client that sends the key in one may have left it in the other.

@@ -1,6 +1,9 @@
 //! The configuration: Kong's fields and defaults, what of it is refused, and what is prepared for the calls.
 
-use plugin_sdk::{Findings, HeaderEdit, Limit, Period, Response, ResponseEdits, check_header_name};
+use plugin_sdk::steps::{self, Step};
+use plugin_sdk::{
+    Announcement, Counters, Figure, Findings, Limit, Period, PreparedRule, Rule, Subject, Window, check_header_name,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,13 +38,13 @@ pub struct RateLimiting {
     year: Option<f64>,
     /// Whose requests are counted together. Where that is not known, the client's address is.
     #[serde(default)]
-    pub limit_by: LimitBy,
+    limit_by: LimitBy,
     /// The header that tells callers apart, with `limit_by` `header`.
     #[serde(default)]
-    pub header_name: Option<String>,
+    header_name: Option<String>,
     /// The path whose requests are counted together, with `limit_by` `path`.
     #[serde(default)]
-    pub path: Option<String>,
+    path: Option<String>,
     /// Where the counts are. Only `local` is built: in this node, for all of its workers.
     #[serde(default)]
     policy: Policy,
@@ -66,21 +69,15 @@ pub struct RateLimiting {
     #[serde(default = "never")]
     sync_rate: f64,
 
-    /// What is asked of the host, from the shortest window to the longest.
+    /// All of it, as the host takes it.
     #[serde(skip)]
-    pub limits: Vec<Limit>,
-    /// What the client is told, in the same order.
-    #[serde(skip)]
-    pub windows: Vec<Window>,
-    /// What of it is the same in every answer.
-    #[serde(skip)]
-    pub announced: ResponseEdits,
+    pub rule: Option<PreparedRule>,
 }
 
 /// Whose requests are counted together.
 #[derive(Deserialize, Serialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum LimitBy {
+enum LimitBy {
     #[default]
     Consumer,
     Credential,
@@ -153,13 +150,6 @@ fn never() -> f64 {
     -1.0
 }
 
-/// How a window is announced. The texts are made once: the configuration decides them.
-pub struct Window {
-    pub limit_header: &'static str,
-    pub remaining_header: &'static str,
-    pub limit_text: String,
-}
-
 /// The windows from the shortest to the longest: field, period, headers.
 const WINDOWS: [(&str, Period, &str, &str); 6] = [
     ("second", Period::Second, "x-ratelimit-limit-second", "x-ratelimit-remaining-second"),
@@ -228,26 +218,38 @@ impl RateLimiting {
         }
     }
 
-    pub fn prepare_windows(&mut self) {
+    /// Prepares windows and what the client is told of them, and lets the host begin with it.
+    pub fn prepare(&mut self, findings: &mut Findings) {
+        let (mut windows, mut announcements) = (Vec::new(), Vec::new());
+        let mut announce = |header: &str, figure, of| announcements.push(Announcement { header: header.to_owned(), figure, of });
         for ((_, period, limit_header, remaining_header), limit) in WINDOWS.into_iter().zip(self.configured()) {
             let Some(limit) = limit else { continue };
             // Half a request cannot be made: 1.5 lets two through, as it does in Kong.
-            let max = limit.ceil() as u64;
-            self.limits.push(Limit { period, max });
-            self.windows.push(Window { limit_header, remaining_header, limit_text: limit.to_string() });
+            windows.push(Window { limit: Limit { period, max: limit.ceil() as u64 }, text: Some(limit.to_string()) });
+            announce(limit_header, Figure::Limit, Some(period));
+            announce(remaining_header, Figure::Remaining, Some(period));
+        }
+        announce("ratelimit-limit", Figure::Limit, None);
+        announce("ratelimit-remaining", Figure::Remaining, None);
+        announce("ratelimit-reset", Figure::Reset, None);
+        if self.hide_client_headers {
+            announcements.clear();
+        }
+        match Counters::prepare_rule(Rule { by: self.subject(), windows, announcements }) {
+            Ok(rule) => steps::before_request(&[Step::TakeBy(self.rule.insert(rule))]),
+            Err(fault) => findings.add_general(fault.as_str()),
         }
     }
 
-    /// Prepares the headers that the configuration alone decides: the limits, and the tightest one if there is only one.
-    pub fn prepare_announcement(&mut self, findings: &mut Findings) {
-        let set = |name: &str, window: &Window| HeaderEdit::Set(name.to_owned(), window.limit_text.clone().into_bytes());
-        let mut edits: Vec<HeaderEdit> = self.windows.iter().map(|window| set(window.limit_header, window)).collect();
-        if let [only] = self.windows.as_slice() {
-            edits.push(set("ratelimit-limit", only));
-        }
-        match Response::prepare(edits) {
-            Ok(announced) => self.announced = announced,
-            Err(fault) => findings.add_general(fault.as_str()),
+    /// `limit_by`, whose header and path were found to be there.
+    fn subject(&self) -> Subject {
+        match (self.limit_by, &self.header_name, &self.path) {
+            (LimitBy::Consumer, ..) => Subject::Consumer,
+            (LimitBy::Credential, ..) => Subject::Credential,
+            (LimitBy::Service, ..) => Subject::Service,
+            (LimitBy::Header, Some(name), _) => Subject::Header(name.clone()),
+            (LimitBy::Path, _, Some(path)) => Subject::Path(path.clone()),
+            (LimitBy::Ip | LimitBy::Header | LimitBy::Path, ..) => Subject::ClientIp,
         }
     }
 }

@@ -7,6 +7,7 @@ mod template;
 
 use config::{Names, Replacements, Values};
 use plugin_sdk::query::Query;
+use plugin_sdk::steps::{self, Step as HostStep};
 use plugin_sdk::{Exchange, Findings, Flow, HeaderFault, Plugin, Request, RequestEdits, Result};
 use step::Step;
 
@@ -57,6 +58,10 @@ impl Plugin for RequestTransformer {
             self.header_work = prepare_headers(steps, findings);
         }
         self.query_steps = self.read_query_steps(findings);
+        // Where nothing depends on the request, the host makes all changes without calling the phase.
+        if let ([HeaderWork::Prepared(edits)], [], None) = (&*self.header_work, &*self.query_steps, &self.http_method) {
+            steps::before_request(&[HostStep::EditRequest(edits)]);
+        }
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Result<Flow> {

@@ -1,6 +1,7 @@
 //! Changes headers of responses: removes, renames, replaces, adds, appends, in this order. Field names and rules are Kong's; its
 //! changes of JSON bodies are not built, and refused.
 
+use plugin_sdk::steps::{self, Step};
 use plugin_sdk::{
     Exchange, Findings, Flow, HeaderEdit, Plugin, Response, ResponseEdits, Result, check_header_name, check_header_value,
 };
@@ -104,6 +105,8 @@ impl Plugin for ResponseTransformer {
                     findings.add_general("at most 1,000 changes of headers, with 256 KiB of names and values, are possible")
                 }
             }
+            // Nothing depends on the exchange: the host makes them all without calling the phase.
+            steps::before_response(&[Step::EditResponse(&self.edits)]);
         }
     }
 

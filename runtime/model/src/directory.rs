@@ -5,12 +5,13 @@
 //! handed on from one snapshot to the next unless the change between them was about consumers or credentials.
 
 use crate::{Consumer, Id, Kind, Op, View, ViewError};
+use http::HeaderValue;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// How many found credentials, and how many consumers, are remembered. At about 200 bytes each this is some 25 MiB at most,
-/// and it holds the callers of a busy day; the rest cost a look-up in the replica (a few microseconds).
+/// How many found credentials, and how many consumers, are remembered. At about 500 bytes a credential and 200 a consumer this is
+/// some 45 MiB at most, and it holds the callers of a busy day; the rest cost a look-up in the replica (a few microseconds).
 const REMEMBERED: usize = 65_536;
 
 /// Longer keys are looked up each time, so that the memory above is a bound.
@@ -27,6 +28,42 @@ pub struct Credential {
     pub expires: Option<u64>,
 }
 
+/// Who a consumer is, as the values of the headers that say so. None: no header can carry it (a line end in a name).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Primary key.
+    pub id: Option<HeaderValue>,
+    /// Unique name.
+    pub username: Option<HeaderValue>,
+    /// The operator's own identifier.
+    pub custom_id: Option<HeaderValue>,
+}
+
+impl Identity {
+    /// The values for a consumer.
+    pub fn of(consumer: &Consumer) -> Self {
+        let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
+        Self {
+            id: value(&consumer.id.to_string()),
+            username: consumer.username.as_deref().and_then(value),
+            custom_id: consumer.custom_id.as_deref().and_then(value),
+        }
+    }
+}
+
+/// A credential with whose it is: all that authenticating takes, made once for all the requests of a caller.
+#[derive(Debug)]
+pub struct Holder {
+    /// The credential.
+    pub credential: Credential,
+    /// Its primary key as a header's value.
+    pub credential_text: Option<HeaderValue>,
+    /// Whose it is.
+    pub consumer: Arc<Consumer>,
+    /// Who that is.
+    pub identity: Identity,
+}
+
 /// Read access to consumers and credentials at one revision. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
@@ -36,7 +73,7 @@ pub struct Directory {
 
 struct Found {
     // Only what exists is remembered: remembering what does not would let a stranger fill the memory with guesses.
-    key_auths: Cache<String, Credential>,
+    key_auths: Cache<String, Arc<Holder>>,
     consumers: Cache<Id, Arc<Consumer>>,
 }
 
@@ -53,19 +90,24 @@ impl Directory {
     }
     /// The credential of `kind` (`"key-auth"`) with that key. An unknown kind has no credentials.
     pub fn credential(&self, kind: &str, key: &str) -> Result<Option<Credential>, ViewError> {
+        Ok(self.holder(kind, key)?.map(|holder| holder.credential))
+    }
+    /// The credential of `kind` with that key, and whose it is; none also if the consumer is gone.
+    pub fn holder(&self, kind: &str, key: &str) -> Result<Option<Arc<Holder>>, ViewError> {
         if kind != "key-auth" {
             return Ok(None);
         }
-        if let Some(credential) = self.found.key_auths.get(key) {
-            return Ok(Some(credential));
+        if let Some(holder) = self.found.key_auths.get(key) {
+            return Ok(Some(holder));
         }
-        let credential = self.read_credential(Kind::KeyAuth, "key", key)?;
-        if let Some(credential) = credential
-            && key.len() <= REMEMBERED_KEY_BYTES
-        {
-            self.found.key_auths.insert(key.to_owned(), credential);
+        let Some(credential) = self.read_credential(Kind::KeyAuth, "key", key)? else { return Ok(None) };
+        let Some(consumer) = self.consumer(credential.consumer)? else { return Ok(None) };
+        let credential_text = HeaderValue::from_str(&credential.id.to_string()).ok();
+        let holder = Arc::new(Holder { credential, credential_text, identity: Identity::of(&consumer), consumer });
+        if key.len() <= REMEMBERED_KEY_BYTES {
+            self.found.key_auths.insert(key.to_owned(), Arc::clone(&holder));
         }
-        Ok(credential)
+        Ok(Some(holder))
     }
     /// The consumer with that id.
     pub fn consumer(&self, id: Id) -> Result<Option<Arc<Consumer>>, ViewError> {

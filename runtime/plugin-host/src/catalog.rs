@@ -71,12 +71,12 @@ fn judge(prepared: &Arc<Prepared>, config: &Map<String, Value>) -> Result<(), Fi
 fn try_configure(prepared: &Arc<Prepared>, json: &[u8]) -> Result<Result<(), String>, Death> {
     let budget = Budget::scratch(&prepared.settings);
     let mut instance = Instance::start(&prepared.linked, &prepared.common, budget)?;
-    let handle = match instance.configure(json)? {
-        Ok(handle) => handle,
+    let configuration = match instance.configure(json)? {
+        Ok(configuration) => configuration,
         Err(message) => return Ok(Err(message)),
     };
     instance.begin();
-    instance.release(handle)?;
+    instance.release(configuration.handle)?;
     Ok(Ok(()))
 }
 

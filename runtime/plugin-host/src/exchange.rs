@@ -72,7 +72,7 @@ impl Exchange {
             query: None,
             headers: HeaderMap::new(),
             sent: true,
-            target_changed: false,
+            routed_path: None,
         };
         Self::new(String::new(), request, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
     }
@@ -86,7 +86,7 @@ pub struct RequestHead {
     pub scheme: &'static str,
     /// Host as the client sent it, lower case, without port.
     pub host: String,
-    /// Path as routed: normalised once, percent-encoded, begins with `/`.
+    /// Path as routed, until a plugin changes it: normalised once, percent-encoded, begins with `/`.
     pub path: String,
     /// Query without `?`, as it came.
     pub query: Option<String>,
@@ -94,8 +94,15 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// True once the head went upstream: writes are refused then (`head-already-sent`).
     pub sent: bool,
-    /// True once a plugin changed path or query: the proxy rebuilds the upstream target.
-    pub target_changed: bool,
+    /// The path as routed, once a plugin has set another target.
+    pub routed_path: Option<String>,
+}
+
+impl RequestHead {
+    /// The path as routed, whatever plugins have made of it.
+    pub fn as_routed(&self) -> &str {
+        self.routed_path.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// The response head.

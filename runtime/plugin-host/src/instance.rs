@@ -8,11 +8,13 @@ use crate::bindings::weir::plugin::log::Level;
 use crate::bindings::weir::plugin::types;
 use crate::exchange::{Exchange, Kill, Reply};
 use crate::host_calls::headers;
+use crate::host_calls::preparations::Preparations;
 use crate::limits::*;
 use crate::link::Linked;
 use crate::state::{Ended, Origin, State};
 use http::{HeaderMap, StatusCode};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
@@ -34,11 +36,20 @@ pub enum Decision {
 
 /// Whose call it is.
 #[derive(Clone, Copy)]
-pub struct Caller {
+pub struct Caller<'a> {
     pub entry: Id,
     pub slot: u32,
-    /// The guest's number of the entry's configuration.
+    /// The entry's configuration in the instance.
+    pub configuration: &'a Configuration,
+}
+
+/// A configuration in an instance.
+#[derive(Clone, Default)]
+pub struct Configuration {
+    /// The guest's number of it.
     pub handle: u32,
+    /// What it prepared, if it did.
+    pub preparations: Option<Rc<Preparations>>,
 }
 
 /// What a call came to: a decision, the plugin's own error, or its death.
@@ -89,18 +100,18 @@ impl Instance {
         self.settle(answer)
     }
 
-    /// Hands over a configuration; the answer is its number in the guest.
-    pub fn configure(&mut self, json: &[u8]) -> Called<u32> {
+    /// Hands over a configuration.
+    pub fn configure(&mut self, json: &[u8]) -> Called<Configuration> {
         let Self { store, plugin, .. } = self;
-        store.data_mut().edits.begin();
+        store.data_mut().prepared.begin();
         let answer = guarded(|| plugin.call_configure(&mut *store, json))?;
         let answer = self.settle(answer)?;
-        self.store.data_mut().edits.keep(answer.as_ref().ok().copied());
+        let preparations = self.store.data_mut().prepared.end();
         if answer.is_ok() {
             self.configurations += 1;
             self.store.data().origin.stats.configurations.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(answer)
+        Ok(answer.map(|handle| Configuration { handle, preparations }))
     }
 
     /// Takes a configuration back.
@@ -108,25 +119,25 @@ impl Instance {
         self.configurations = self.configurations.saturating_sub(1);
         self.store.data().origin.stats.configurations.fetch_sub(1, Ordering::Relaxed);
         let Self { store, plugin, .. } = self;
-        store.data_mut().edits.release(handle);
         let answer = guarded(|| plugin.call_release(&mut *store, handle))?;
         self.settle(answer)
     }
 
     /// Runs a phase on the exchange, which is lent to the instance for the time of the call.
-    pub fn run(&mut self, phase: Phase, caller: Caller, exchange: &mut Box<Exchange>) -> Called<Decision> {
+    pub fn run(&mut self, phase: Phase, caller: Caller<'_>, exchange: &mut Box<Exchange>) -> Called<Decision> {
         self.calls += 1;
         let state = self.store.data_mut();
         (state.phase, state.entry, state.entry_slot) = (Some(phase), caller.entry, caller.slot);
-        state.edits.serve(caller.handle);
+        state.prepared.serve(caller.configuration.preparations.clone());
+        let handle = caller.configuration.handle;
         std::mem::swap(&mut state.exchange, exchange);
         let Self { store, request, response, log, .. } = self;
         // A phase that is not exported has nothing to say; the caller does not ask for it.
         let answer = guarded(|| match phase {
-            Phase::Request => request.as_ref().map(|guest| guest.call_on_request(&mut *store, caller.handle)),
-            Phase::Response => response.as_ref().map(|guest| guest.call_on_response(&mut *store, caller.handle)),
+            Phase::Request => request.as_ref().map(|guest| guest.call_on_request(&mut *store, handle)),
+            Phase::Response => response.as_ref().map(|guest| guest.call_on_response(&mut *store, handle)),
             Phase::Log => log.as_ref().map(|guest| {
-                guest.call_on_log(&mut *store, caller.handle)?;
+                guest.call_on_log(&mut *store, handle)?;
                 Ok(Ok(types::Flow::Proceed))
             }),
         });
@@ -177,7 +188,7 @@ impl Drop for Instance {
 }
 
 /// Nothing that happens in a guest's call or in a host function may unwind into the worker.
-fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Death> {
+pub fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Death> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         Death { kill: Kill::Host, message: format!("the host failed: {}", text.unwrap_or("a panic without a message")) }

@@ -82,8 +82,21 @@ pub const HEADERS: usize = 100;
 /// list.
 pub const PREPARED_EDITS: usize = 1_000;
 
-/// Bytes of names and values in them, as in the interface: they are the host's memory, which the guest's own limit does not see.
-pub const PREPARED_EDIT_BYTES: usize = 256 << 10;
+/// Bytes of names and values in all that a configuration prepares, as in the interface: they are the host's memory, which the
+/// guest's own limit does not see.
+pub const PREPARED_BYTES: usize = 256 << 10;
+
+/// Prepared look-ups of one configuration, as in the interface: a plugin that takes keys has a few names for their header.
+pub const PREPARED_LOOKUPS: usize = 32;
+
+/// Prepared rules of one configuration, as in the interface: one is usual.
+pub const PREPARED_RULES: usize = 8;
+
+/// Announcements of one rule, as in the interface: two for each of six windows, and three for the tightest.
+pub const ANNOUNCEMENTS: usize = 20;
+
+/// Steps before one phase, as in the interface. No guest's budget bounds them, so they must be few.
+pub const STEPS: usize = 16;
 
 /// Header names that an instance remembers in their parsed form: what a plugin writes is usually a handful, in every call.
 pub const KNOWN_NAMES: usize = 16;
@@ -111,6 +124,9 @@ pub const CREDENTIAL_KEY_BYTES: usize = 8 << 10;
 
 /// Credentials that may be found in one exchange: one or two are usual; a plugin that tries keys is not.
 pub const FOUND_CREDENTIALS: usize = 32;
+
+/// Bytes of a header's value that a rule tells callers apart by, as in the interface.
+pub const SUBJECT_BYTES: usize = 1_000;
 
 /// The key of a counter, as in the interface.
 pub const COUNTER_KEY_BYTES: usize = 1 << 10;

@@ -4,8 +4,8 @@
 
 use crate::exchange::{Exchange, Kill};
 use crate::figures::Stats;
-use crate::host_calls::edits::Edits;
 use crate::host_calls::headers::KnownNames;
+use crate::host_calls::preparations::Prepared;
 use crate::limits::*;
 use crate::shared::Shared;
 use rustix::time::{ClockId, clock_gettime};
@@ -34,8 +34,8 @@ pub struct State {
     pub entry: Id,
     /// Its number, under which it keeps and finds things in the exchange.
     pub entry_slot: u32,
-    /// Header edits that its configurations prepared.
-    pub edits: Edits,
+    /// What its configurations prepare, and have prepared.
+    pub prepared: Prepared,
     /// Header names that it wrote lately.
     pub names: KnownNames,
     pub origin: Arc<Origin>,
@@ -95,7 +95,7 @@ impl State {
             phase: None,
             entry: Id::from_bytes([0; 16]),
             entry_slot: u32::MAX,
-            edits: Edits::default(),
+            prepared: Prepared::default(),
             names: KnownNames::default(),
             memory: Memory { limit: budget.memory, ..Memory::default() },
             log: LogUse { lines_left: LOG_LINES, ..LogUse::default() },

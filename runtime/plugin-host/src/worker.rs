@@ -8,7 +8,8 @@ use crate::exchange::{Ending, Exchange, Kill};
 use crate::figures::{LastFailure, Line};
 use crate::host::Host;
 use crate::host_calls::log::{cut, one_line};
-use crate::instance::{Called, Caller, Death, Decision, Instance};
+use crate::host_calls::steps;
+use crate::instance::{Called, Caller, Configuration, Death, Decision, Instance, guarded};
 use crate::limits::*;
 use crate::prepared::{Entry, Prepared};
 use crate::shared::Slot;
@@ -51,19 +52,19 @@ struct Home {
 }
 
 /// An entry's configuration in an instance. `instance` 0: none.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Configured {
     entry: u64,
     instance: u64,
     home: u32,
-    handle: u32,
+    configuration: Configuration,
     last_used: Ticks,
 }
 
 struct Isolated {
     entry: u64,
     instance: Instance,
-    handle: u32,
+    configuration: Configuration,
     last_used: Ticks,
 }
 
@@ -150,52 +151,67 @@ impl WorkerPlugins {
     pub fn usage(&self) -> WorkerUsage {
         let shared = self.homes.iter().filter_map(|home| home.instance.as_ref());
         let all = shared.chain(self.isolated.values().map(|own| &own.instance));
+        let prepared = self.configured.iter().filter_map(|known| known.configuration.preparations.as_ref());
+        let preparations: usize = prepared.map(|preparations| preparations.weight()).sum();
         WorkerUsage {
             instances: all.clone().count(),
             guest_bytes: all.map(Instance::memory).sum(),
-            host_bytes: self.configured.capacity() * size_of::<Configured>(),
+            host_bytes: self.configured.capacity() * size_of::<Configured>() + preparations,
         }
     }
 
     fn in_shared(&mut self, phase: Phase, entry: &Entry, exchange: &mut Box<Exchange>) -> Called<Decision> {
         let prepared = &*entry.prepared;
         let home = home(&mut self.homes, prepared.slot);
-        let instance = match &mut home.instance {
-            Some(instance) => {
-                instance.begin();
-                instance
-            }
-            None => {
-                self.last_serial += 1;
-                home.serial = self.last_serial;
-                home.instance.insert(start(prepared)?)
-            }
-        };
+        let now = prepared.shared().now();
         let known = self
             .configured
             .get_mut(entry.slot as usize)
-            .filter(|known| (known.entry, known.instance) == (entry.serial, home.serial));
-        let called = match known {
-            Some(known) => {
-                known.last_used = prepared.shared().now();
-                instance.run(phase, caller(entry, known.handle), exchange)
+            .filter(|known| home.instance.is_some() && (known.entry, known.instance) == (entry.serial, home.serial));
+        let is_known = known.is_some();
+        if let Some(known) = known {
+            known.last_used = now;
+            if over_by_steps(phase, entry, &known.configuration, exchange)? {
+                return Ok(Ok(Decision::Proceed));
             }
-            None => configure(instance, entry).and_then(|handle| {
-                let place = place(&mut self.configured, entry.slot);
-                *place = Configured {
-                    entry: entry.serial,
-                    instance: home.serial,
-                    home: prepared.slot.number,
-                    handle,
-                    last_used: prepared.shared().now(),
-                };
-                instance.run(phase, caller(entry, handle), exchange)
-            }),
+        } else {
+            let instance = match &mut home.instance {
+                Some(instance) => instance,
+                None => {
+                    self.last_serial += 1;
+                    home.serial = self.last_serial;
+                    home.instance.insert(start(prepared)?)
+                }
+            };
+            instance.begin();
+            let configured = configure(instance, entry);
+            // A killed instance is poisoned. A configuration that was refused harms nothing.
+            if matches!(&configured, Err(death) if death.kill != Kill::Configure) {
+                home.instance = None;
+            }
+            let configuration = configured?;
+            let over = over_by_steps(phase, entry, &configuration, exchange);
+            *place(&mut self.configured, entry.slot) = Configured {
+                entry: entry.serial,
+                instance: home.serial,
+                home: prepared.slot.number,
+                configuration,
+                last_used: now,
+            };
+            if over? {
+                return Ok(Ok(Decision::Proceed));
+            }
+        }
+        let (Some(instance), Some(known)) = (&mut home.instance, self.configured.get(entry.slot as usize)) else {
+            return Err(Death { kill: Kill::Host, message: "the configuration that was just made is gone".to_owned() });
         };
-        // A killed instance is poisoned; a worn one is replaced between two calls. A configuration that was refused harms
-        // nothing.
-        let poisoned = matches!(&called, Err(death) if death.kill != Kill::Configure);
-        if poisoned || instance.is_worn() {
+        // A first call has what the configuration left of the budgets: together they hold up the neighbours no longer than one call.
+        if is_known {
+            instance.begin();
+        }
+        let called = instance.run(phase, caller(entry, &known.configuration), exchange);
+        // A killed instance is poisoned; a worn one is replaced between two calls.
+        if called.is_err() || instance.is_worn() {
             home.instance = None;
         }
         called
@@ -212,11 +228,11 @@ impl WorkerPlugins {
             None => {
                 self.make_room();
                 let mut instance = start(&entry.prepared)?;
-                let handle = configure(&mut instance, entry)?;
-                Isolated { entry: entry.serial, instance, handle, last_used: now }
+                let configuration = configure(&mut instance, entry)?;
+                Isolated { entry: entry.serial, instance, configuration, last_used: now }
             }
         };
-        let called = own.instance.run(phase, caller(entry, own.handle), exchange);
+        let called = run(&mut own.instance, phase, entry, &own.configuration, exchange);
         if called.is_ok() && !own.instance.is_worn() {
             self.isolated.insert(entry.slot, own);
         }
@@ -271,7 +287,7 @@ impl WorkerPlugins {
             let Some(home) = self.homes.get_mut(gone.home as usize).filter(|home| home.serial == gone.instance) else { continue };
             let Some(instance) = &mut home.instance else { continue };
             instance.begin();
-            if let Err(death) = instance.release(gone.handle) {
+            if let Err(death) = instance.release(gone.configuration.handle) {
                 // Nobody's exchange: so only told. The instance is poisoned now.
                 let (plugin, kind) = (instance.name(), death.kill.name());
                 tracing::warn!(plugin, kind, "plugin failed to release a configuration: {}", death.message);
@@ -296,8 +312,33 @@ pub struct WorkerUsage {
 
 fn in_fresh(phase: Phase, entry: &Entry, exchange: &mut Box<Exchange>) -> Called<Decision> {
     let mut instance = start(&entry.prepared)?;
-    let handle = configure(&mut instance, entry)?;
-    instance.run(phase, caller(entry, handle), exchange)
+    let configuration = configure(&mut instance, entry)?;
+    run(&mut instance, phase, entry, &configuration, exchange)
+}
+
+/// The phase: by its steps, or by a call.
+fn run(
+    instance: &mut Instance,
+    phase: Phase,
+    entry: &Entry,
+    configuration: &Configuration,
+    exchange: &mut Box<Exchange>,
+) -> Called<Decision> {
+    if over_by_steps(phase, entry, configuration, exchange)? {
+        return Ok(Ok(Decision::Proceed));
+    }
+    instance.run(phase, caller(entry, configuration), exchange)
+}
+
+/// Takes the steps that were prepared for the phase. False: the guest is to be called.
+fn over_by_steps(
+    phase: Phase,
+    entry: &Entry,
+    configuration: &Configuration,
+    exchange: &mut Box<Exchange>,
+) -> Result<bool, Death> {
+    let Some(preparations) = &configuration.preparations else { return Ok(false) };
+    guarded(|| steps::take(preparations, phase, entry.id, entry.prepared.shared(), exchange))
 }
 
 fn start(prepared: &Prepared) -> Result<Instance, Death> {
@@ -305,14 +346,14 @@ fn start(prepared: &Prepared) -> Result<Instance, Death> {
 }
 
 /// The guest judged this configuration when it was written; that it refuses it now ends this exchange only.
-fn configure(instance: &mut Instance, entry: &Entry) -> Result<u32, Death> {
+fn configure(instance: &mut Instance, entry: &Entry) -> Result<Configuration, Death> {
     instance
         .configure(&entry.config)?
         .map_err(|message| Death { kill: Kill::Configure, message: one_line(cut(&message, ERROR_BYTES)).into_owned() })
 }
 
-fn caller(entry: &Entry, handle: u32) -> Caller {
-    Caller { entry: entry.id, slot: entry.slot, handle }
+fn caller<'a>(entry: &Entry, configuration: &'a Configuration) -> Caller<'a> {
+    Caller { entry: entry.id, slot: entry.slot, configuration }
 }
 
 /// The home of a component, emptied if another one lived there.

@@ -54,8 +54,6 @@ pub(crate) struct Served {
     /// The client's Host as it sent it.
     pub authority: Option<HeaderValue>,
     pub version: Version,
-    /// The path as routed, if a plugin may change it.
-    pub routed_path: Option<String>,
     pub began: Instant,
     /// When the exchange last went on: the clock is read where something was waited for, not where the time is asked for.
     pub now: Instant,
@@ -110,7 +108,7 @@ impl Served {
             query: head.uri.query().map(str::to_owned),
             headers: head.headers,
             sent: false,
-            target_changed: false,
+            routed_path: None,
         };
         let client_ip = client.facts.peer.ip();
         let served = Self {
@@ -120,7 +118,6 @@ impl Served {
             scheme: client.facts.scheme,
             authority: None,
             version: head.version,
-            routed_path: None,
             began,
             now: began,
             error: None,
@@ -199,7 +196,6 @@ impl Served {
                 self.exchange.captures = std::mem::take(&mut matched.captures);
                 if matched.chain.handles(Phase::Request) {
                     self.exchange.directory = Some(snapshot.directory().clone());
-                    self.routed_path = Some(request.path.clone());
                 }
                 self.chain = Some(Arc::clone(&matched.chain));
                 self.matched = Some(matched);
@@ -242,8 +238,13 @@ impl Served {
             }
             Err(error) => self.fail(error),
         };
-        let edits = std::mem::take(&mut self.exchange.response_edits);
-        edits.iter().for_each(|edit| edit.apply(&mut head.headers));
+        let mut edits = std::mem::take(&mut self.exchange.response_edits);
+        if self.chain.as_ref().is_some_and(|chain| chain.handles(Phase::Response)) {
+            // The reply may be replaced, and then they are made once more.
+            edits.iter().for_each(|edit| edit.apply(&mut head.headers));
+        } else {
+            edits.drain(..).for_each(|edit| edit.apply_once(&mut head.headers));
+        }
         self.exchange.response = Some(head);
         let replaced = match self.walk(Phase::Response) {
             Walked::Through => None,
@@ -368,14 +369,14 @@ impl Served {
                 method: exchange.request.method.as_str(),
                 scheme: exchange.request.scheme,
                 host: &exchange.request.host,
-                path: self.routed_path.as_deref().unwrap_or(&exchange.request.path),
+                path: exchange.request.as_routed(),
             }),
             status: outcome.status,
             fault: outcome.fault,
             error: self.error.as_ref().map(|error| (error.kind(), error.to_string())),
             route: exchange.route.as_deref(),
             service: exchange.service.as_deref(),
-            consumer: consumer.map(|consumer| (consumer.id.to_string(), consumer.username.as_deref())),
+            consumer: consumer.map(|consumer| (consumer.id, consumer.username.as_deref())),
             upstream: self.upstream,
             tries: self.tries,
             total: outcome.total,

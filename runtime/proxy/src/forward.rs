@@ -17,9 +17,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
+use weir_model::Phase;
 
 /// Buffers for request heads that a worker keeps.
 const BUFFERS_KEPT: usize = 64;
+/// Headers of a reply that the gateway itself adds.
+const OWN_HEADERS: usize = 6;
+/// Headers of a reply that plugins of the response phase are taken to add.
+const PLUGIN_HEADERS: usize = 8;
 /// A buffer that grew beyond this is not kept.
 const BUFFER_KEPT_BYTES: usize = 16 << 10;
 
@@ -92,6 +97,7 @@ async fn attempt(
         write: service.write_timeout,
         read: service.read_timeout,
         head: served.worker.settings().response_head_limit_bytes,
+        spare_headers: spare_headers(served),
     };
     // Boxed before it is used: it is large, and moves with the reply.
     let mut ongoing = Box::new(Ongoing { call: Call::new(connection, out, body, limits, served.now), way });
@@ -100,6 +106,12 @@ async fn attempt(
     let waits = &served.client.waits;
     let head = poll_fn(|cx| ongoing.call.poll_head(cx, body, method, waits)).await?;
     Ok((head, ongoing))
+}
+
+/// How many headers the reply is likely to get here: its map has room for them from the start.
+fn spare_headers(served: &Served) -> usize {
+    let plugins = served.chain.as_ref().is_some_and(|chain| chain.handles(Phase::Response));
+    OWN_HEADERS + served.exchange.response_edits.len() + if plugins { PLUGIN_HEADERS } else { 0 }
 }
 
 /// A connection: an idle one, or a new one in time.
@@ -130,9 +142,9 @@ async fn connect(served: &mut Served, service: &Arc<ServiceRecord>, way: Way, fr
 fn encode(served: &Served, service: &ServiceRecord, body: &RequestBody) -> Result<Vec<u8>, ProxyError> {
     let request = &served.exchange.request;
     let Some(matched) = &served.matched else { return Err(ProxyError::Internal("no route")) };
-    let routed = served.routed_path.as_deref().unwrap_or(&request.path);
+    let routed = request.as_routed();
     // A path that a plugin set is the upstream's path; otherwise the route and the service make it.
-    let path = if request.target_changed && request.path != routed {
+    let path = if request.path != routed {
         Cow::Borrowed(request.path.as_str())
     } else {
         matched.upstream_path(routed).map_err(|_| ProxyError::RequestPath)?

@@ -25,20 +25,27 @@ pub enum Walked {
 
 /// Who the consumer was from which step of the request phase on. Usually one; a second authentication may change it.
 #[derive(Debug, Default)]
-pub struct Identities(Vec<(usize, Id)>);
+pub struct Identities {
+    first: Option<(usize, Id)>,
+    /// After it; usually none, so that nothing is allocated.
+    more: Vec<(usize, Id)>,
+}
 
 impl Identities {
     /// Notes the consumer after a step of the request phase, if that step has changed it.
     fn after(&mut self, step: usize, consumer: Option<Id>) {
         if let Some(consumer) = consumer
-            && self.0.last().is_none_or(|(_, last)| *last != consumer)
+            && self.more.last().or(self.first.as_ref()).is_none_or(|(_, last)| *last != consumer)
         {
-            self.0.push((step, consumer));
+            match self.first {
+                None => self.first = Some((step, consumer)),
+                Some(_) => self.more.push((step, consumer)),
+            }
         }
     }
     /// The consumer that a step knew when the request phase reached it.
     fn before(&self, step: usize) -> Option<Id> {
-        self.0.iter().rev().find(|(since, _)| *since < step).map(|(_, consumer)| *consumer)
+        self.first.iter().chain(&self.more).rev().find(|(since, _)| *since < step).map(|(_, consumer)| *consumer)
     }
 }
 

@@ -1,22 +1,58 @@
-//! Edits that a configuration prepares, with the rules of `prepare-edits` in `wit/`.
+//! What a configuration prepares, with the rules of `wit/`: edits, look-ups, rules, and the steps made of them.
 
 use super::{head, is_authority};
 use crate::edits::HeaderEdit;
-use crate::header::{HeaderFault, check_header_name, check_request_header_name};
-use std::cell::Cell;
+use crate::exchange::{self, Figure, Subject};
+use crate::header::{HeaderFault, check_header_name, check_header_value, check_request_header_name};
+use crate::steps::Step as GivenStep;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Of one configuration, both interfaces together: `wit/request.wit`.
 const EDITS: usize = 1_000;
 const BYTES: usize = 256 << 10;
+/// Of one configuration: `wit/credentials.wit`, `wit/counters.wit`.
+const LOOKUPS: usize = 32;
+const RULES: usize = 8;
+/// Of one rule: `wit/counters.wit`.
+const WINDOWS: usize = 6;
+const ANNOUNCEMENTS: usize = 20;
+/// Before one phase: `wit/steps.wit`.
+const STEPS: usize = 16;
 
 thread_local! {
-    /// Edits and bytes that the configuration which is being made has prepared; none: `configure` does not run.
-    static USED: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+    /// What the configuration that is being made has prepared; none: `configure` does not run.
+    static DRAFT: RefCell<Option<Draft>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+struct Draft {
+    edits: usize,
+    bytes: usize,
+    lookups: usize,
+    rules: usize,
+    steps: Steps,
+}
+
+/// The steps of a configuration.
+#[derive(Default, Clone)]
+pub(crate) struct Steps {
+    pub before_request: Vec<Step>,
+    pub before_response: Vec<Step>,
+}
+
+/// A step and what it takes.
+#[derive(Clone)]
+pub(crate) enum Step {
+    EditRequest(Prepared),
+    EditResponse(Prepared),
+    AuthenticateBy(Lookup),
+    TakeBy(Rule),
 }
 
 /// The edits of one list.
-#[derive(Debug)]
-pub(crate) struct Prepared(Vec<HeaderEdit>);
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared(Rc<[HeaderEdit]>);
 
 impl Prepared {
     pub(super) fn edits(&self) -> &[HeaderEdit] {
@@ -24,12 +60,104 @@ impl Prepared {
     }
 }
 
-/// Runs what makes a configuration: only in it can edits be prepared.
-pub(crate) fn configuring<T>(make: impl FnOnce() -> T) -> T {
-    USED.set(Some((0, 0)));
+/// A look-up.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookup {
+    pub(super) kind: String,
+    pub(super) header: String,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule(pub(super) Rc<exchange::Rule>);
+
+/// Runs what makes a configuration: only in it can something be prepared. Answers the steps with what was made.
+pub(crate) fn configuring<T>(make: impl FnOnce() -> T) -> (T, Steps) {
+    DRAFT.set(Some(Draft::default()));
     let made = make();
-    USED.set(None);
-    made
+    (made, DRAFT.take().unwrap_or_default().steps)
+}
+
+#[allow(clippy::panic, reason = "fails the test of a plugin that the gateway would kill")]
+fn with_draft<T>(prepare: impl FnOnce(&mut Draft) -> T) -> T {
+    DRAFT.with_borrow_mut(|draft| match draft {
+        Some(draft) => prepare(draft),
+        None => panic!("something can be prepared only in `check`"),
+    })
+}
+
+impl Draft {
+    fn admit(&mut self, bytes: usize) -> Result<(), HeaderFault> {
+        if self.bytes + bytes > BYTES {
+            return Err(HeaderFault::TooMany);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+pub(crate) fn credentials_prepare_lookup(kind: &str, header: &str) -> Result<Lookup, HeaderFault> {
+    with_draft(|draft| {
+        readable(header)?;
+        if draft.lookups >= LOOKUPS {
+            return Err(HeaderFault::TooMany);
+        }
+        draft.admit(kind.len() + header.len())?;
+        draft.lookups += 1;
+        Ok(Lookup { kind: kind.to_owned(), header: header.to_owned() })
+    })
+}
+
+/// What no head may be written with can still be looked for.
+fn readable(name: &str) -> Result<(), HeaderFault> {
+    match check_header_name(name) {
+        Err(HeaderFault::Reserved) => Ok(()),
+        other => other,
+    }
+}
+
+pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, HeaderFault> {
+    assert!(rule.windows.len() <= WINDOWS, "a rule has at most {WINDOWS} windows");
+    assert!(rule.announcements.len() <= ANNOUNCEMENTS, "a rule has at most {ANNOUNCEMENTS} announcements");
+    let periods: Vec<_> = rule.windows.iter().map(|window| window.limit.period).collect();
+    assert!((1..periods.len()).all(|at| !periods[..at].contains(&periods[at])), "a rule has each period at most once");
+    let known = |announced: &exchange::Announcement| announced.of.is_none_or(|of| periods.contains(&of));
+    assert!(rule.announcements.iter().all(known), "a rule announces only windows that it has");
+    with_draft(|draft| {
+        if let Subject::Header(name) = &rule.by {
+            readable(name)?;
+        }
+        for announced in &rule.announcements {
+            check_header_name(&announced.header)?;
+            let texts =
+                rule.windows.iter().filter_map(|window| window.text.as_ref()).filter(|_| announced.figure == Figure::Limit);
+            texts.map(|text| check_header_value(text.as_bytes())).collect::<Result<(), _>>()?;
+        }
+        if draft.rules >= RULES {
+            return Err(HeaderFault::TooMany);
+        }
+        draft.admit(rule.announcements.iter().map(|announced| announced.header.len()).sum())?;
+        draft.rules += 1;
+        Ok(Rule(Rc::new(rule)))
+    })
+}
+
+pub(crate) fn steps_before_request(steps: &[GivenStep<'_>]) {
+    with_draft(|draft| draft.steps.before_request = owned(steps));
+}
+pub(crate) fn steps_before_response(steps: &[GivenStep<'_>]) {
+    with_draft(|draft| draft.steps.before_response = owned(steps));
+}
+
+fn owned(steps: &[GivenStep<'_>]) -> Vec<Step> {
+    assert!(steps.len() <= STEPS, "a phase has at most {STEPS} steps");
+    let step = |step: &GivenStep<'_>| match step {
+        GivenStep::EditRequest(edits) => edits.0.clone().map(Step::EditRequest),
+        GivenStep::EditResponse(edits) => edits.0.clone().map(Step::EditResponse),
+        GivenStep::AuthenticateBy(lookup) => Some(Step::AuthenticateBy(lookup.0.clone())),
+        GivenStep::TakeBy(rule) => Some(Step::TakeBy(rule.0.clone())),
+    };
+    steps.iter().filter_map(step).collect()
 }
 
 pub(crate) fn request_prepare_edits(edits: Vec<HeaderEdit>) -> Result<Prepared, HeaderFault> {
@@ -39,23 +167,23 @@ pub(crate) fn response_prepare_edits(edits: Vec<HeaderEdit>) -> Result<Prepared,
     prepare(edits, |_| Ok(()))
 }
 
-#[allow(clippy::panic, reason = "fails the test of a plugin that the gateway would kill")]
 fn prepare(edits: Vec<HeaderEdit>, also: fn(&HeaderEdit) -> Result<(), HeaderFault>) -> Result<Prepared, HeaderFault> {
-    let Some((count, bytes)) = USED.get() else { panic!("edits can be prepared only in `check`") };
-    let count = count + edits.len().max(1);
-    let bytes = bytes + edits.iter().map(weight).sum::<usize>();
-    if count > EDITS || bytes > BYTES {
-        return Err(HeaderFault::TooMany);
-    }
-    for edit in &edits {
-        head::judge(edit)?;
-        also(edit)?;
-        if let HeaderEdit::Remove(name) = edit {
-            check_header_name(name)?;
+    with_draft(|draft| {
+        let count = draft.edits + edits.len().max(1);
+        if count > EDITS {
+            return Err(HeaderFault::TooMany);
         }
-    }
-    USED.set(Some((count, bytes)));
-    Ok(Prepared(edits))
+        for edit in &edits {
+            head::judge(edit)?;
+            also(edit)?;
+            if let HeaderEdit::Remove(name) = edit {
+                check_header_name(name)?;
+            }
+        }
+        draft.admit(edits.iter().map(weight).sum())?;
+        draft.edits = count;
+        Ok(Prepared(edits.into()))
+    })
 }
 
 /// What a request does not take, beyond what no head takes: what says how it came here, a Host that is none, and another name

@@ -90,7 +90,14 @@ impl Counters {
     /// [`MAX_LIMITS`] are the caller's mistake and not looked at; a period must not come twice.
     pub fn take(&self, owner: Id, key: &str, limits: &[Limit], amount: u64, now: i64) -> Taken {
         let mut buffer = [0; 16 + PLAIN_KEY_BYTES];
-        let key = storage_key(&mut buffer, owner, key);
+        let key = storage_key(&mut buffer, owner, None, key.as_bytes());
+        self.shard(key).with(key, |cells| take_from(cells, limits, amount, now))
+    }
+
+    /// As [`Counters::take`], for a key that is not text: `kind`, 0xf8 to 0xfd, with which no text begins, and any bytes.
+    pub fn take_of(&self, owner: Id, kind: u8, what: &[u8], limits: &[Limit], amount: u64, now: i64) -> Taken {
+        let mut buffer = [0; 16 + PLAIN_KEY_BYTES];
+        let key = storage_key(&mut buffer, owner, Some(kind), what);
         self.shard(key).with(key, |cells| take_from(cells, limits, amount, now))
     }
 
@@ -162,15 +169,19 @@ fn take_from(cells: &mut Cells, limits: &[Limit], amount: u64, now: i64) -> Take
 }
 
 /// The owner's id, then the key, or the digest of a long one. (A short key cannot be mistaken for a digest: those have 33 bytes,
-/// and begin with 0xff, which no UTF-8 text has.)
-fn storage_key<'a>(buffer: &'a mut [u8; 16 + PLAIN_KEY_BYTES], owner: Id, key: &str) -> &'a [u8] {
+/// and begin with 0xff, which neither text nor a kind has.)
+fn storage_key<'a>(buffer: &'a mut [u8; 16 + PLAIN_KEY_BYTES], owner: Id, kind: Option<u8>, key: &[u8]) -> &'a [u8] {
     buffer[..16].copy_from_slice(owner.as_bytes());
-    let length = if key.len() <= PLAIN_KEY_BYTES {
-        buffer[16..16 + key.len()].copy_from_slice(key.as_bytes());
-        16 + key.len()
+    let kind = kind.as_slice();
+    let length = kind.len() + key.len();
+    let length = if length <= PLAIN_KEY_BYTES {
+        buffer[16..16 + kind.len()].copy_from_slice(kind);
+        buffer[16 + kind.len()..16 + length].copy_from_slice(key);
+        16 + length
     } else {
+        let digest = blake3::Hasher::new().update(kind).update(key).finalize();
         buffer[16] = 0xff;
-        buffer[17..49].copy_from_slice(blake3::hash(key.as_bytes()).as_bytes());
+        buffer[17..49].copy_from_slice(digest.as_bytes());
         49
     };
     &buffer[..length]

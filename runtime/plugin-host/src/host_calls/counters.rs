@@ -1,12 +1,59 @@
-//! `counters`: taking from windows. The counting itself is the host's (`crate::counters`).
+//! `counters`: taking from windows, as the guest says or by a rule that it prepared. The counting itself is the host's
+//! (`crate::counters`).
 
-use crate::bindings::weir::plugin::counters::{Host, Limit, Period, Usage};
-use crate::counters::{self, MAX_LIMITS};
-use crate::exchange::Kill;
-use crate::limits::COUNTER_KEY_BYTES;
+use super::{headers, request, response};
+use crate::bindings::weir::plugin::counters::{
+    Announcement as WitAnnouncement, Figure, Host, Limit, Period, Rule as WitRule, Subject as WitSubject, Usage, Window,
+};
+use crate::bindings::weir::plugin::types::HeaderFault;
+use crate::counters::{self, Counters, MAX_LIMITS, Taken};
+use crate::exchange::{Exchange, HeaderEdit, Kill};
+use crate::limits::{ANNOUNCEMENTS, COUNTER_KEY_BYTES, SUBJECT_BYTES};
 use crate::shared::unix_seconds;
 use crate::state::State;
+use bytes::BytesMut;
+use http::{HeaderName, HeaderValue};
+use std::cmp::Reverse;
+use std::net::IpAddr;
 use wasmtime::Result;
+use weir_model::{Id, Phase};
+
+/// A prepared rule.
+pub struct Rule {
+    by: Subject,
+    limits: Vec<counters::Limit>,
+    announcements: Vec<Announcement>,
+    /// Of the announcements, how many are numbers that are made for each exchange.
+    numbers: usize,
+}
+
+/// Whose windows a rule counts in.
+enum Subject {
+    Consumer,
+    Credential,
+    ClientIp,
+    Service,
+    Header(HeaderName),
+    Path(Box<str>),
+}
+
+/// A header that a rule writes.
+struct Announcement {
+    header: HeaderName,
+    tells: Tells,
+}
+
+/// What it tells.
+enum Tells {
+    /// Always the same.
+    Fixed(HeaderValue),
+    /// The limit of the tightest window, by position.
+    TightestLimit(Vec<HeaderValue>),
+    /// Room that is left in that window; none: the tightest.
+    Remaining(Option<usize>),
+    /// Seconds until that window ends; none: the tightest.
+    Reset(Option<usize>),
+}
 
 impl Host for State {
     fn take(&mut self, key: String, limits: Vec<Limit>, amount: u64) -> Result<(bool, Vec<Usage>)> {
@@ -30,6 +77,191 @@ impl Host for State {
         let usages = usages.iter().take(limits.len());
         Ok((took, usages.map(|usage| Usage { used: usage.used, resets_in_s: usage.resets_in }).collect()))
     }
+
+    fn prepare_rule(&mut self, rule: WitRule) -> Result<std::result::Result<u32, HeaderFault>> {
+        let bytes = weight(&rule);
+        self.charge(bytes)?;
+        self.preparing()?;
+        if rule.windows.len() > MAX_LIMITS || rule.announcements.len() > ANNOUNCEMENTS {
+            return Err(self.end(Kill::Limit, "`prepare-rule` takes 6 windows and 20 announcements"));
+        }
+        let limits = || rule.windows.iter().map(|window| window.limit.period);
+        if limits().enumerate().any(|(index, period)| limits().take(index).any(|other| other == period)) {
+            return Err(self.end(Kill::Limit, "`prepare-rule` takes each period once"));
+        }
+        let known = |announced: &WitAnnouncement| announced.of.is_none_or(|of| limits().any(|period| period == of));
+        if !rule.announcements.iter().all(known) {
+            return Err(self.end(Kill::Limit, "`prepare-rule` announces only windows that the rule has"));
+        }
+        let draft = self.preparing()?;
+        Ok(Rule::parse(rule).and_then(|rule| draft.add_rule(rule, bytes)))
+    }
+
+    fn take_by(&mut self, rule: u32, amount: u64) -> Result<u32> {
+        self.charge(12)?;
+        let preparations = self.preparations()?;
+        let Some(rule) = preparations.rule(rule) else { return Err(self.unprepared()) };
+        let (entry, phase) = (self.entry, self.phase.unwrap_or(Phase::Log));
+        self.lent()?;
+        let Self { exchange, origin, .. } = self;
+        Ok(take_by(exchange, phase, entry, &origin.shared.counters, rule, amount))
+    }
+}
+
+impl Rule {
+    fn parse(rule: WitRule) -> std::result::Result<Self, HeaderFault> {
+        let by = match rule.by {
+            WitSubject::Consumer => Subject::Consumer,
+            WitSubject::Credential => Subject::Credential,
+            WitSubject::ClientIp => Subject::ClientIp,
+            WitSubject::Service => Subject::Service,
+            WitSubject::Header(name) => Subject::Header(headers::readable(&name)?),
+            WitSubject::Path(path) => Subject::Path(path.into()),
+        };
+        let windows = &rule.windows;
+        let announcements: Vec<_> = rule
+            .announcements
+            .into_iter()
+            .map(|announced| announcement(announced, windows))
+            .collect::<std::result::Result<_, _>>()?;
+        let limit = |window: &Window| counters::Limit { period: period(window.limit.period), max: window.limit.max };
+        let numbers = announcements.iter().filter(|one| matches!(one.tells, Tells::Remaining(_) | Tells::Reset(_))).count();
+        Ok(Self { by, limits: windows.iter().map(limit).collect(), announcements, numbers })
+    }
+
+    /// The window with the least room, of equal ones the longest.
+    fn tightest(&self, usages: &[counters::Usage]) -> Option<usize> {
+        let room = |at: &usize| {
+            let (limit, usage) = (self.limits.get(*at), usages.get(*at));
+            let left = limit.zip(usage).map(|(limit, usage)| limit.max.saturating_sub(usage.used));
+            (left, Reverse(limit.map(|limit| limit.period as u8)))
+        };
+        (0..self.limits.len()).min_by_key(room)
+    }
+
+    /// Tells the client how it stands. What does not fit into the head any more is left out.
+    fn announce(&self, exchange: &mut Exchange, phase: Phase, usages: &[counters::Usage], tightest: Option<usize>) {
+        // All numbers lie in one buffer: one allocation, and copies only count references.
+        let mut buffer = BytesMut::with_capacity(self.numbers * DIGITS);
+        for Announcement { header, tells } in &self.announcements {
+            let value = match tells {
+                Tells::Fixed(value) => Some(value.clone()),
+                Tells::TightestLimit(values) => tightest.and_then(|at| values.get(at)).cloned(),
+                Tells::Remaining(of) => of.or(tightest).and_then(|at| {
+                    let (limit, usage) = (self.limits.get(at)?, usages.get(at)?);
+                    number(&mut buffer, limit.max.saturating_sub(usage.used))
+                }),
+                Tells::Reset(of) => of.or(tightest).and_then(|at| number(&mut buffer, u64::from(usages.get(at)?.resets_in))),
+            };
+            if let Some(value) = value {
+                let _full = response::edit(exchange, phase, [HeaderEdit::Set(header.clone(), value)].into_iter());
+            }
+        }
+    }
+}
+
+/// Takes by a rule and announces it. 0: taken; otherwise the seconds until the tightest window ends.
+pub(super) fn take_by(exchange: &mut Exchange, phase: Phase, entry: Id, counters: &Counters, rule: &Rule, amount: u64) -> u32 {
+    let (took, usages) = take(exchange, entry, counters, rule, amount);
+    let tightest = rule.tightest(&usages);
+    rule.announce(exchange, phase, &usages, tightest);
+    match tightest.and_then(|at| usages.get(at)) {
+        Some(usage) if !took => usage.resets_in.max(1),
+        _ => 0,
+    }
+}
+
+/// The kind stands before what tells callers apart, so that a header cannot pass for an address. No text begins with these bytes, so
+/// that no key of `take` can either.
+const CONSUMER: u8 = 0xf8;
+const CREDENTIAL: u8 = 0xf9;
+const CLIENT_IP: u8 = 0xfa;
+const SERVICE: u8 = 0xfb;
+const HEADER: u8 = 0xfc;
+const PATH: u8 = 0xfd;
+
+fn take(exchange: &Exchange, entry: Id, counters: &Counters, rule: &Rule, amount: u64) -> Taken {
+    let take = |kind: u8, what: &[u8]| counters.take_of(entry, kind, what, &rule.limits, amount, unix_seconds());
+    match &rule.by {
+        Subject::Consumer => {
+            if let Some(consumer) = &exchange.consumer {
+                return take(CONSUMER, consumer.id.as_bytes());
+            }
+        }
+        // An anonymous consumer has none.
+        Subject::Credential => {
+            if let Some(id) = &exchange.credential {
+                return take(CREDENTIAL, id.as_bytes());
+            }
+        }
+        Subject::Service => {
+            if let Some(service) = &exchange.service {
+                return take(SERVICE, service.id.as_bytes());
+            }
+        }
+        Subject::Header(name) => {
+            if let Some(value) = request::header(&exchange.request, name.as_str()) {
+                return take(HEADER, value.get(..SUBJECT_BYTES).unwrap_or(&value));
+            }
+        }
+        Subject::Path(path) => {
+            if **path == *exchange.request.path {
+                return take(PATH, path.as_bytes());
+            }
+        }
+        Subject::ClientIp => {}
+    }
+    match exchange.client_ip.to_canonical() {
+        IpAddr::V4(address) => take(CLIENT_IP, &address.octets()),
+        IpAddr::V6(address) => take(CLIENT_IP, &address.octets()),
+    }
+}
+
+fn announcement(announced: WitAnnouncement, windows: &[Window]) -> std::result::Result<Announcement, HeaderFault> {
+    let header = headers::writable(&announced.header)?;
+    let at = announced.of.and_then(|of| windows.iter().position(|window| window.limit.period == of));
+    let text = |window: &Window| match &window.text {
+        Some(text) => headers::value(text.clone().into_bytes()),
+        None => Ok(HeaderValue::from(window.limit.max)),
+    };
+    let tells = match (announced.figure, at.or((windows.len() == 1).then_some(0))) {
+        (Figure::Limit, Some(at)) => Tells::Fixed(windows.get(at).map_or(Err(HeaderFault::BadValue), text)?),
+        (Figure::Limit, None) => Tells::TightestLimit(windows.iter().map(text).collect::<std::result::Result<_, _>>()?),
+        (Figure::Remaining, at) => Tells::Remaining(at),
+        (Figure::Reset, at) => Tells::Reset(at),
+    };
+    Ok(Announcement { header, tells })
+}
+
+/// `u64::MAX` has twenty.
+const DIGITS: usize = 20;
+
+/// The number as a header value, cut from the buffer.
+fn number(buffer: &mut BytesMut, number: u64) -> Option<HeaderValue> {
+    let mut digits = [0; DIGITS];
+    let mut left = number;
+    let mut start = DIGITS;
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        start = at;
+        if left == 0 {
+            break;
+        }
+    }
+    buffer.extend_from_slice(digits.get(start..)?);
+    HeaderValue::from_maybe_shared(buffer.split().freeze()).ok()
+}
+
+/// Bytes of names and values.
+fn weight(rule: &WitRule) -> usize {
+    let by = match &rule.by {
+        WitSubject::Header(text) | WitSubject::Path(text) => text.len(),
+        WitSubject::Consumer | WitSubject::Credential | WitSubject::ClientIp | WitSubject::Service => 0,
+    };
+    let texts: usize = rule.windows.iter().map(|window| window.text.as_ref().map_or(DIGITS, String::len)).sum();
+    // A limit's text stands in each header that tells it.
+    by + rule.announcements.iter().map(|announced| announced.header.len() + texts).sum::<usize>()
 }
 
 fn period(period: Period) -> counters::Period {

@@ -49,7 +49,42 @@ pub fn writable(name: &str) -> Result<HeaderName, HeaderFault> {
         return Err(HeaderFault::BadName);
     }
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderFault::BadName)?;
-    if is_reserved(&name) { Err(HeaderFault::Reserved) } else { Ok(name) }
+    if is_reserved(&name) { Err(HeaderFault::Reserved) } else { Ok(constant(name)) }
+}
+
+/// The name, if it is one: for looking it up.
+pub fn readable(name: &str) -> Result<HeaderName, HeaderFault> {
+    if name.len() > HEADER_NAME_BYTES {
+        return Err(HeaderFault::BadName);
+    }
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderFault::BadName)
+}
+
+/// Names that gateways write into most replies. As constants they are copied without counting references.
+const OFTEN: [&str; 18] = [
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "x-ratelimit-limit-second",
+    "x-ratelimit-limit-minute",
+    "x-ratelimit-limit-hour",
+    "x-ratelimit-limit-day",
+    "x-ratelimit-limit-month",
+    "x-ratelimit-limit-year",
+    "x-ratelimit-remaining-second",
+    "x-ratelimit-remaining-minute",
+    "x-ratelimit-remaining-hour",
+    "x-ratelimit-remaining-day",
+    "x-ratelimit-remaining-month",
+    "x-ratelimit-remaining-year",
+    "x-env",
+    "x-api-version",
+    "x-request-id",
+];
+
+/// The same name, as a constant if it is one of those above.
+fn constant(name: HeaderName) -> HeaderName {
+    OFTEN.iter().find(|often| name == **often).map_or(name, |often| HeaderName::from_static(often))
 }
 
 /// The name, if a plugin may write it into a request.

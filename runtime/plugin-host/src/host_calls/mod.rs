@@ -6,13 +6,15 @@
 mod clock;
 mod counters;
 pub(crate) mod credentials;
-pub(crate) mod edits;
+mod edits;
 mod exchange;
 pub(crate) mod headers;
 pub(crate) mod log;
+pub(crate) mod preparations;
 mod random;
 mod request;
 mod response;
+pub(crate) mod steps;
 pub(crate) mod wasi;
 
 /// `types` has no functions.

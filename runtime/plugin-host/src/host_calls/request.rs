@@ -1,10 +1,10 @@
 //! `request`: reading the request's head, and writing it until it is sent.
 
-use super::edits::{self, Side};
-use super::headers;
+use super::preparations::Side;
+use super::{edits, headers};
 use crate::bindings::weir::plugin::request::Host;
 use crate::bindings::weir::plugin::types::{Field, HeaderEdit as WitEdit, HeaderFault};
-use crate::exchange::{HeaderEdit, RequestHead};
+use crate::exchange::{Exchange, HeaderEdit, RequestHead};
 use crate::limits::{METHOD_BYTES, TARGET_BYTES};
 use crate::state::State;
 use http::header::HOST;
@@ -21,10 +21,27 @@ impl State {
 
     /// The head, while it may be written.
     fn request_to_write(&mut self) -> Result<std::result::Result<&mut RequestHead, HeaderFault>> {
-        let over = self.phase == Some(Phase::Log);
-        let request = &mut self.lent()?.request;
-        Ok(if request.sent || over { Err(HeaderFault::HeadAlreadySent) } else { Ok(request) })
+        let phase = self.phase;
+        let exchange = self.lent()?;
+        Ok(phase.map_or(Err(HeaderFault::HeadAlreadySent), |phase| to_write(exchange, phase)))
     }
+}
+
+/// The head, while it may be written.
+fn to_write(exchange: &mut Exchange, phase: Phase) -> std::result::Result<&mut RequestHead, HeaderFault> {
+    let request = &mut exchange.request;
+    if request.sent || phase == Phase::Log { Err(HeaderFault::HeadAlreadySent) } else { Ok(request) }
+}
+
+/// Makes prepared edits: all or none.
+pub(super) fn edit(exchange: &mut Exchange, phase: Phase, edits: &[HeaderEdit]) -> std::result::Result<(), HeaderFault> {
+    to_write(exchange, phase).and_then(|request| apply(request, edits))
+}
+
+/// All values of a header as one. `host` is there even when no plugin has written it: then the client's is.
+pub(super) fn header(request: &RequestHead, name: &str) -> Option<Vec<u8>> {
+    let value = headers::joined(&request.headers, name);
+    if value.is_none() && name.eq_ignore_ascii_case("host") { own_host(request) } else { value }
 }
 
 impl Host for State {
@@ -52,11 +69,7 @@ impl Host for State {
     }
 
     fn header(&mut self, name: String) -> Result<Option<Vec<u8>>> {
-        let request = &self.lent()?.request;
-        let mut value = headers::joined(&request.headers, &name);
-        if value.is_none() && name.eq_ignore_ascii_case("host") {
-            value = own_host(request);
-        }
+        let value = header(&self.lent()?.request, &name);
         self.charge(name.len() + value.as_ref().map_or(0, Vec::len))?;
         Ok(value)
     }
@@ -97,7 +110,9 @@ impl Host for State {
             if !fits || !query.as_deref().is_none_or(|query| is_target(query, b"#")) {
                 return Err(HeaderFault::BadValue);
             }
-            (request.path, request.query, request.target_changed) = (path, query, true);
+            let before = std::mem::replace(&mut request.path, path);
+            request.routed_path.get_or_insert(before);
+            request.query = query;
             Ok(())
         }))
     }
@@ -124,11 +139,11 @@ impl Host for State {
         Ok(self.request_to_write()?.and_then(|request| headers::apply(&mut request.headers, edits?.into_iter())))
     }
     fn prepare_edits(&mut self, edits: Vec<WitEdit>) -> Result<std::result::Result<u32, HeaderFault>> {
-        self.prepare(Side::Request, edits)
+        self.prepare_list(Side::Request, edits)
     }
     fn apply_edits(&mut self, edits: u32) -> Result<std::result::Result<(), HeaderFault>> {
         self.charge(4)?;
-        let Some(edits) = self.prepared(Side::Request, edits)? else { return Err(self.unprepared()) };
+        let edits = self.prepared_list(Side::Request, edits)?;
         Ok(self.request_to_write()?.and_then(|request| apply(request, &edits)))
     }
 }

@@ -1,15 +1,18 @@
 //! `response`: reading the response's head, and writing it before and after it exists.
 
-use super::edits::{self, Side};
-use super::headers;
+use super::preparations::Side;
+use super::{edits, headers};
 use crate::bindings::weir::plugin::response::Host;
 use crate::bindings::weir::plugin::types::{Field, HeaderEdit as WitEdit, HeaderFault};
-use crate::exchange::{HeaderEdit, Kill, ResponseHead};
+use crate::exchange::{Exchange, HeaderEdit, Kill, ResponseHead};
 use crate::limits::HEADERS;
 use crate::state::State;
 use http::{HeaderMap, StatusCode};
 use wasmtime::Result;
 use weir_model::Phase;
+
+/// Room that is made for writes that wait: more than a plugin usually makes, so that the list does not grow step by step.
+const PENDING_EDITS: usize = 12;
 
 type Written = std::result::Result<(), HeaderFault>;
 
@@ -18,21 +21,28 @@ impl State {
         Ok(self.lent()?.response.as_ref().map(|response| read(&response.headers)))
     }
 
-    /// Writes to the response, or keeps the writes until there is one: all or none.
+    /// As [`edit`], on the exchange that is lent.
     fn edit_response(&mut self, edits: impl ExactSizeIterator<Item = HeaderEdit>) -> Result<Written> {
-        if self.phase == Some(Phase::Log) {
-            return Ok(Err(HeaderFault::HeadAlreadySent));
-        }
+        let phase = self.phase;
         let exchange = self.lent()?;
-        Ok(match &mut exchange.response {
-            Some(ResponseHead { sent: true, .. }) => Err(HeaderFault::HeadAlreadySent),
-            Some(response) => headers::apply(&mut response.headers, edits),
-            None if exchange.response_edits.len() + edits.len() > HEADERS => Err(HeaderFault::TooMany),
-            None => {
-                exchange.response_edits.extend(edits);
-                Ok(())
+        Ok(phase.map_or(Err(HeaderFault::HeadAlreadySent), |phase| edit(exchange, phase, edits)))
+    }
+}
+
+/// Writes to the response, or keeps the writes until there is one: all or none.
+pub(super) fn edit(exchange: &mut Exchange, phase: Phase, edits: impl ExactSizeIterator<Item = HeaderEdit>) -> Written {
+    match &mut exchange.response {
+        _ if phase == Phase::Log => Err(HeaderFault::HeadAlreadySent),
+        Some(ResponseHead { sent: true, .. }) => Err(HeaderFault::HeadAlreadySent),
+        Some(response) => headers::apply(&mut response.headers, edits),
+        None if exchange.response_edits.len() + edits.len() > HEADERS => Err(HeaderFault::TooMany),
+        None => {
+            if exchange.response_edits.capacity() == 0 {
+                exchange.response_edits.reserve(PENDING_EDITS);
             }
-        })
+            exchange.response_edits.extend(edits);
+            Ok(())
+        }
     }
 }
 
@@ -102,11 +112,11 @@ impl Host for State {
         }
     }
     fn prepare_edits(&mut self, edits: Vec<WitEdit>) -> Result<std::result::Result<u32, HeaderFault>> {
-        self.prepare(Side::Response, edits)
+        self.prepare_list(Side::Response, edits)
     }
     fn apply_edits(&mut self, edits: u32) -> Result<Written> {
         self.charge(4)?;
-        let Some(edits) = self.prepared(Side::Response, edits)? else { return Err(self.unprepared()) };
+        let edits = self.prepared_list(Side::Response, edits)?;
         self.edit_response(edits.iter().cloned())
     }
 }

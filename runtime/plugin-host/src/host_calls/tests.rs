@@ -1,10 +1,10 @@
 //! The host functions against the interface's own words, without a guest.
 
-use crate::bindings::weir::plugin::types::{Field, HeaderEdit as WitEdit, HeaderFault};
+use crate::bindings::weir::plugin::types::{Field, HeaderFault};
 use crate::bindings::weir::plugin::{counters, credentials, exchange, random, request, response};
 use crate::exchange::{Exchange, HeaderEdit, Kill, ResponseHead};
 use crate::figures::Stats;
-use crate::limits::{Budget, FOUND_CREDENTIALS, HEADERS, KNOWN_NAMES, PREPARED_EDITS};
+use crate::limits::{Budget, FOUND_CREDENTIALS, HEADERS, KNOWN_NAMES};
 use crate::shared::{Shared, unix_seconds};
 use crate::state::{Origin, State};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -12,6 +12,8 @@ use serde_json::json;
 use std::sync::Arc;
 use weir_model::entity::ComponentSettings;
 use weir_model::{Directory, Entity, Id, Kind, Page, Phase, Revision, Selection, View, ViewError};
+
+mod preparations;
 
 /// Consumers and keys in two lists.
 #[derive(Default)]
@@ -153,7 +155,7 @@ fn targets_and_methods_are_checked() {
     }
     assert_eq!(target(&format!("/{}", "a".repeat(8_192)), None), Err(HeaderFault::BadValue));
     assert_eq!(target("/b%20c", Some("d=?")), Ok(()));
-    assert!(state.exchange.request.target_changed);
+    assert_eq!(state.exchange.request.routed_path.as_deref(), Some(""), "the path that was routed is still known");
     assert_eq!((state.exchange.request.path.as_str(), state.exchange.request.query.as_deref()), ("/b%20c", Some("d=?")));
     let mut method = |method: &str| request::Host::set_method(&mut state, method.into()).unwrap();
     assert_eq!(method("PATCH"), Ok(()));
@@ -349,150 +351,6 @@ fn facts_of_the_exchange_are_given_as_they_are() {
 
 fn field(name: &str, value: &str) -> Field {
     Field { name: name.into(), value: value.into() }
-}
-
-/// Prepares for the request while this configuration is made.
-fn prepare(state: &mut State, edits: Vec<WitEdit>) -> Result<u32, HeaderFault> {
-    request::Host::prepare_edits(state, edits).unwrap()
-}
-
-#[test]
-fn prepared_edits_are_judged_when_they_are_prepared() {
-    let mut state = state();
-    state.edits.begin();
-    for (name, fault) in [("a b", HeaderFault::BadName), ("te", HeaderFault::Reserved), ("X_Consumer_ID", HeaderFault::Reserved)]
-    {
-        for edit in [WitEdit::Set(field(name, "1")), WitEdit::Remove(name.into()), WitEdit::Rename(("x".into(), name.into()))] {
-            assert_eq!(prepare(&mut state, vec![WitEdit::Remove("x".into()), edit.clone()]), Err(fault), "{name}");
-            assert_eq!(response::Host::prepare_edits(&mut state, vec![edit]).unwrap(), Err(fault), "{name}");
-        }
-    }
-    for edit in [WitEdit::Set(field("X-Forwarded-For", "1")), WitEdit::Rename(("x-real-ip".into(), "x".into()))] {
-        assert_eq!(prepare(&mut state, vec![edit]), Err(HeaderFault::Reserved), "the proxy writes it after the plugins");
-    }
-    assert_eq!(set(&mut state, "x-known", "1"), Ok(()));
-    let known = response::Host::set_header(&mut state, "x-real-ip".into(), b"1".to_vec()).unwrap();
-    assert_eq!(
-        (known, set(&mut state, "x-real-ip", "1")),
-        (Ok(()), Err(HeaderFault::Reserved)),
-        "remembered names are judged too"
-    );
-    assert_eq!(prepare(&mut state, vec![WitEdit::Add(field("x", "a\nb"))]), Err(HeaderFault::BadValue));
-    assert_eq!(prepare(&mut state, vec![WitEdit::AddIfAbsent(field("Host", "a b"))]), Err(HeaderFault::BadValue));
-    assert_eq!(prepare(&mut state, vec![WitEdit::Rename(("host".into(), "x".into()))]), Err(HeaderFault::Reserved));
-    assert_eq!(prepare(&mut state, vec![WitEdit::Set(field("host", "a.test"))]), Ok(0), "what was refused took no number");
-    let response_side = response::Host::prepare_edits(&mut state, vec![WitEdit::Set(field("host", "a b"))]).unwrap();
-    assert_eq!(response_side, Ok(0), "a response may have any");
-}
-
-#[test]
-fn a_configuration_prepares_a_thousand_edits_and_a_quarter_of_a_megabyte() {
-    let mut state = state();
-    state.edits.begin();
-    let removals = |count: usize| vec![WitEdit::Remove("x".into()); count];
-    assert_eq!(prepare(&mut state, removals(PREPARED_EDITS + 1)), Err(HeaderFault::TooMany));
-    assert_eq!(prepare(&mut state, removals(PREPARED_EDITS - 1)), Ok(0));
-    assert_eq!(response::Host::prepare_edits(&mut state, removals(2)).unwrap(), Err(HeaderFault::TooMany), "both together");
-    assert_eq!(prepare(&mut state, vec![]), Ok(1), "an empty list takes a place");
-    assert_eq!(prepare(&mut state, vec![]), Err(HeaderFault::TooMany));
-    state.edits.keep(None);
-    state.edits.begin();
-    let large = |count: usize| vec![WitEdit::Add(field("x", &"v".repeat(8_191))); count];
-    assert_eq!(prepare(&mut state, large(33)), Err(HeaderFault::TooMany));
-    assert_eq!(prepare(&mut state, large(32)), Ok(0), "each configuration has its own limit");
-    assert_eq!(prepare(&mut state, removals(1)), Err(HeaderFault::TooMany));
-}
-
-#[test]
-fn prepared_edits_go_with_the_release_and_belong_to_their_configuration() {
-    let mut state = state();
-    for (configuration, value) in [(4, "four"), (9, "nine")] {
-        state.edits.begin();
-        assert_eq!(prepare(&mut state, vec![WitEdit::Set(field("x", value))]), Ok(0));
-        state.edits.keep(Some(configuration));
-    }
-    state.edits.serve(4);
-    assert_eq!(request::Host::apply_edits(&mut state, 0).unwrap(), Ok(()));
-    assert_eq!(header(&state.exchange, "x"), Some("four"));
-    state.edits.serve(9);
-    assert_eq!(request::Host::apply_edits(&mut state, 0).unwrap(), Ok(()));
-    assert_eq!(header(&state.exchange, "x"), Some("nine"));
-    for number in [1, u32::MAX] {
-        let outcome = request::Host::apply_edits(&mut state, number);
-        assert_eq!(killed(&state, outcome), Kill::Limit);
-    }
-    let outcome = response::Host::apply_edits(&mut state, 0);
-    assert_eq!(killed(&state, outcome), Kill::Limit, "a number of the other interface");
-    state.edits.release(9);
-    let outcome = request::Host::apply_edits(&mut state, 0);
-    assert_eq!(killed(&state, outcome), Kill::Limit);
-    state.edits.begin();
-    state.edits.keep(Some(4));
-    state.edits.serve(4);
-    let outcome = request::Host::apply_edits(&mut state, 0);
-    assert_eq!(killed(&state, outcome), Kill::Limit, "a new configuration of that number prepared nothing");
-}
-
-#[test]
-fn edits_are_prepared_only_by_configure_and_made_only_in_phases() {
-    let mut state = state();
-    let outcome = request::Host::prepare_edits(&mut state, vec![]);
-    assert_eq!(killed(&state, outcome), Kill::Limit);
-    state.edits.begin();
-    state.phase = None;
-    assert_eq!(prepare(&mut state, vec![]), Ok(0));
-    let outcome = request::Host::apply_edits(&mut state, 0);
-    assert_eq!(killed(&state, outcome), Kill::Limit);
-    state.edits.keep(Some(0));
-    let outcome = response::Host::prepare_edits(&mut state, vec![]);
-    assert_eq!(killed(&state, outcome), Kill::Limit);
-}
-
-#[test]
-fn edits_are_made_all_or_none_and_until_the_head_is_sent() {
-    let mut state = state();
-    state.edits.begin();
-    let many = |count: usize| (0..count).map(|number| WitEdit::Set(field(&format!("h{number}"), "1"))).collect::<Vec<_>>();
-    assert_eq!(prepare(&mut state, many(HEADERS)), Ok(0));
-    assert_eq!(prepare(&mut state, vec![WitEdit::Remove("h0".into()), WitEdit::Set(field("x", "1"))]), Ok(1));
-    assert_eq!(response::Host::prepare_edits(&mut state, many(HEADERS)).unwrap(), Ok(0));
-    state.edits.keep(Some(7));
-    state.edits.serve(7);
-    assert_eq!(set(&mut state, "x-mine", "1"), Ok(()));
-    assert_eq!(request::Host::apply_edits(&mut state, 0).unwrap(), Err(HeaderFault::TooMany));
-    assert_eq!(state.exchange.request.headers.len(), 1, "nothing was written");
-    request::Host::remove_header(&mut state, "x-mine".into()).unwrap();
-    assert_eq!(request::Host::apply_edits(&mut state, 0).unwrap(), Ok(()));
-    assert_eq!(request::Host::apply_edits(&mut state, 0).unwrap(), Ok(()), "replacing adds none");
-    assert_eq!(request::Host::apply_edits(&mut state, 1).unwrap(), Ok(()), "what is removed makes room");
-    assert_eq!(state.exchange.request.headers.len(), HEADERS);
-    let fields = vec![field("x-new", "1"), field("h1", "2")];
-    assert_eq!(request::Host::set_headers(&mut state, fields).unwrap(), Err(HeaderFault::TooMany));
-    assert_eq!(header(&state.exchange, "h1"), Some("1"));
-    // Before there is a response, each edit is one of the writes that wait.
-    assert_eq!(response::Host::set_headers(&mut state, vec![field("a", "1")]).unwrap(), Ok(()));
-    assert_eq!(response::Host::apply_edits(&mut state, 0).unwrap(), Err(HeaderFault::TooMany));
-    assert_eq!(state.exchange.response_edits.len(), 1);
-    state.exchange.request.sent = true;
-    assert_eq!(request::Host::apply_edits(&mut state, 1).unwrap(), Err(HeaderFault::HeadAlreadySent));
-    assert_eq!(request::Host::set_headers(&mut state, vec![]).unwrap(), Err(HeaderFault::HeadAlreadySent));
-    state.exchange.response = Some(ResponseHead { status: StatusCode::OK, headers: HeaderMap::new(), sent: true });
-    assert_eq!(response::Host::apply_edits(&mut state, 0).unwrap(), Err(HeaderFault::HeadAlreadySent));
-}
-
-#[test]
-fn a_client_s_host_counts_as_there_for_prepared_edits() {
-    let mut state = state();
-    state.edits.begin();
-    let absent = WitEdit::AddIfAbsent(field("host", "absent.test"));
-    assert_eq!(prepare(&mut state, vec![absent, WitEdit::Set(field("x", "1"))]), Ok(0));
-    assert_eq!(prepare(&mut state, vec![WitEdit::SetIfPresent(field("Host", "present.test"))]), Ok(1));
-    state.edits.keep(Some(0));
-    state.edits.serve(0);
-    assert_eq!(request::Host::apply_edits(&mut state, 0).unwrap(), Ok(()));
-    assert_eq!((header(&state.exchange, "host"), header(&state.exchange, "x")), (None, Some("1")));
-    assert_eq!(request::Host::apply_edits(&mut state, 1).unwrap(), Ok(()));
-    assert_eq!(header(&state.exchange, "host"), Some("present.test"));
 }
 
 #[test]

@@ -295,7 +295,7 @@ pub fn exchange() -> Box<Exchange> {
         query: Some("id=7".into()),
         headers: http::HeaderMap::new(),
         sent: false,
-        target_changed: false,
+        routed_path: None,
     };
     let mut exchange = Exchange::new("0123456789abcdef0123456789abcdef".into(), request, IpAddr::V4(Ipv4Addr::LOCALHOST));
     let id = Id::random();

@@ -35,6 +35,8 @@ pub struct CallLimits {
     pub read: Duration,
     /// Bytes of a response head.
     pub head: usize,
+    /// Headers that are likely to be added to it.
+    pub spare_headers: usize,
 }
 
 /// A call in progress.
@@ -275,7 +277,7 @@ impl Call {
             if self.input.is_empty() {
                 return Ok(None);
             }
-            let Some(head) = response::parse(&self.input, method)? else {
+            let Some(head) = response::parse(&self.input, method, self.limits.spare_headers)? else {
                 let too_large = self.input.len() > self.limits.head;
                 return if too_large { Err(ProxyError::UpstreamResponse("head too large")) } else { Ok(None) };
             };

@@ -35,8 +35,9 @@ pub struct Head {
     pub length: usize,
 }
 
-/// Parses a head at the begin of `bytes`; `None` while it is incomplete. `method` is the request's.
-pub fn parse(bytes: &Bytes, method: &Method) -> Result<Option<Head>, ProxyError> {
+/// Parses a head at the begin of `bytes`; `None` while it is incomplete. `method` is the request's; the map gets
+/// room for `spare` more headers, so that it does not grow on the way.
+pub fn parse(bytes: &Bytes, method: &Method, spare: usize) -> Result<Option<Head>, ProxyError> {
     let mut lines = [const { MaybeUninit::uninit() }; HEADERS_LIMIT];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
@@ -48,7 +49,7 @@ pub fn parse(bytes: &Bytes, method: &Method) -> Result<Option<Head>, ProxyError>
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(ProxyError::UpstreamResponse("malformed status"))?;
-    let mut headers = HeaderMap::with_capacity(response.headers.len() + RESERVED);
+    let mut headers = HeaderMap::with_capacity(response.headers.len() + spare);
     let (mut length_seen, mut chunked, mut encodings) = (None, false, 0);
     let mut keep_alive = response.version == Some(1);
     for line in response.headers.iter() {
@@ -95,9 +96,6 @@ pub fn parse(bytes: &Bytes, method: &Method) -> Result<Option<Head>, ProxyError>
     Ok(Some(Head { status, headers, framing, keep_alive, length }))
 }
 
-/// Room for the headers that the gateway adds, so that the map does not grow on the way.
-const RESERVED: usize = 6;
-
 /// Equal lengths in one line (`5, 5`) come from lists that were joined on the way (RFC 9112, 6.3).
 fn content_length(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
@@ -119,7 +117,7 @@ mod tests {
     use super::*;
 
     fn head(text: &'static str) -> Result<Option<Head>, ProxyError> {
-        parse(&Bytes::from_static(text.as_bytes()), &Method::GET)
+        parse(&Bytes::from_static(text.as_bytes()), &Method::GET, 0)
     }
     fn refused(text: &'static str) -> &'static str {
         match head(text) {
@@ -155,7 +153,7 @@ mod tests {
         assert_eq!(refused("HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n"), "malformed content length");
         for value in ["gzip, chunked", "chunked, identity", "identity"] {
             let text = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {value}\r\n\r\n");
-            assert!(parse(&Bytes::from(text), &Method::GET).is_err(), "{value}");
+            assert!(parse(&Bytes::from(text), &Method::GET, 0).is_err(), "{value}");
         }
         assert_eq!(refused("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), "transfer encoding that is not served");
         assert_eq!(refused("HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n"), "malformed head");

@@ -2,26 +2,6 @@
 //!
 //! Every exchange is `GET …/a%20b?x=1&x=%32` with the headers `X-One: 1`, `x-two: a`, `X-Two: b, c`, on a route with a service.
 
-use plugin_sdk::{Exchange, HeaderEdit, HeaderFault, Limit, Period, Request, RequestEdits, Response, ResponseEdits};
-
-/// What every configuration prepares, for the cases that apply it.
-#[derive(Default)]
-pub struct Prepared {
-    request: RequestEdits,
-    response: ResponseEdits,
-    many: RequestEdits,
-}
-
-/// Ok, or what was not as promised.
-pub type Outcome = Result<(), String>;
-
-/// What is done in the request phase, and in the response phase of the same exchange.
-pub struct Case {
-    pub name: &'static str,
-    pub on_request: fn(&mut Exchange, &Prepared) -> Outcome,
-    pub on_response: fn(&mut Exchange, &Prepared) -> Outcome,
-}
-
 /// Says which line is not as promised, and what is there instead.
 macro_rules! same {
     ($is:expr, $should:expr) => {
@@ -34,49 +14,24 @@ macro_rules! same {
     };
 }
 
-fn nothing(_: &mut Exchange, _: &Prepared) -> Outcome {
-    Ok(())
+mod prepared;
+
+pub use prepared::{Prepared, prepare};
+
+use plugin_sdk::{Exchange, HeaderFault, Limit, Period};
+
+/// Ok, or what was not as promised.
+pub type Outcome = Result<(), String>;
+
+/// What is done in the request phase, and in the response phase of the same exchange.
+pub struct Case {
+    pub name: &'static str,
+    pub on_request: fn(&mut Exchange, &Prepared) -> Outcome,
+    pub on_response: fn(&mut Exchange, &Prepared) -> Outcome,
 }
 
-/// What can be prepared, and what is refused.
-pub fn prepare() -> Result<Prepared, String> {
-    let field = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
-    let set = |name: &str, value: &str| HeaderEdit::Set(field(name, value).0, field(name, value).1);
-    for (name, fault) in [("a b", HeaderFault::BadName), ("Content-Length", HeaderFault::Reserved)] {
-        for edit in [set(name, "1"), HeaderEdit::Remove(name.to_owned()), HeaderEdit::Rename("x".to_owned(), name.to_owned())] {
-            same!(Request::prepare(vec![set("x", "1"), edit.clone()]).err(), Some(fault));
-            same!(Response::prepare(vec![edit]).err(), Some(fault));
-        }
-    }
-    for edit in
-        [set("X-Forwarded-For", "1"), HeaderEdit::Remove("x-real-ip".into()), HeaderEdit::Rename("x-real-ip".into(), "x".into())]
-    {
-        same!(Request::prepare(vec![edit.clone()]).err(), Some(HeaderFault::Reserved));
-        same!(Response::prepare(vec![edit]).is_ok(), true);
-    }
-    same!(Response::prepare(vec![set("x", "a\nb")]).err(), Some(HeaderFault::BadValue));
-    same!(Request::prepare(vec![set("host", "a b")]).err(), Some(HeaderFault::BadValue));
-    same!(Request::prepare(vec![HeaderEdit::Rename("x".into(), "Host".into())]).err(), Some(HeaderFault::Reserved));
-    same!(Request::prepare(vec![HeaderEdit::Remove("x".to_owned()); 1001]).err(), Some(HeaderFault::TooMany));
-    same!(Request::prepare(vec![set("x", &"v".repeat(8192)); 32]).err(), Some(HeaderFault::TooMany));
-    let edits = vec![
-        set("X-Set", "1"),
-        HeaderEdit::SetIfPresent("x-one".into(), "new".into()),
-        HeaderEdit::SetIfPresent("x-none".into(), "new".into()),
-        HeaderEdit::Add("x-set".into(), "2".into()),
-        HeaderEdit::AddIfAbsent("x-set".into(), "3".into()),
-        HeaderEdit::AddIfAbsent("x-absent".into(), "4".into()),
-        HeaderEdit::Rename("X-Two".into(), "x-three".into()),
-        HeaderEdit::Rename("x-none".into(), "x-one".into()),
-        HeaderEdit::Rename("x-set".into(), "X-Set".into()),
-        set("x-gone", "1"),
-        HeaderEdit::Remove("X-Gone".into()),
-    ];
-    let response = Response::prepare(edits.clone()).map_err(|fault| fault.to_string())?;
-    let hosts = [HeaderEdit::AddIfAbsent("host".into(), "no".into()), HeaderEdit::SetIfPresent("Host".into(), "set.test".into())];
-    let request = Request::prepare(edits.into_iter().chain(hosts).collect()).map_err(|fault| fault.to_string())?;
-    let many = (0..101).map(|number| set(&format!("x-many-{number}"), "1")).collect();
-    Ok(Prepared { request, response, many: Request::prepare(many).map_err(|fault| fault.to_string())? })
+fn nothing(_: &mut Exchange, _: &Prepared) -> Outcome {
+    Ok(())
 }
 
 const fn on_request(name: &'static str, on_request: fn(&mut Exchange, &Prepared) -> Outcome) -> Case {
@@ -91,8 +46,12 @@ pub const ALL: &[Case] = &[
     on_request("refused-headers", refused_headers),
     on_request("a-hundred-headers", a_hundred_headers),
     on_request("setting-several-headers", setting_several_headers),
-    on_request("prepared-edits", prepared_edits),
-    Case { name: "prepared-response-edits", on_request: prepared_edits_wait, on_response: prepared_edits_were_made },
+    on_request("prepared-edits", prepared::prepared_edits),
+    Case {
+        name: "prepared-response-edits",
+        on_request: prepared::prepared_edits_wait,
+        on_response: prepared::prepared_edits_were_made,
+    },
     on_request("host", host),
     on_request("method", method),
     on_request("target", target),
@@ -100,8 +59,12 @@ pub const ALL: &[Case] = &[
     Case { name: "response", on_request: nothing, on_response: response },
     Case { name: "request-after-it-was-sent", on_request: nothing, on_response: request_is_sent },
     Case { name: "kept", on_request: keeping, on_response: kept },
+    Case { name: "steps-that-go-through", on_request: prepared::stepped, on_response: prepared::was_stepped_once },
+    Case { name: "steps-that-do-not-go-through", on_request: prepared::stepped, on_response: prepared::was_stepped_once },
     on_request("invented-credentials", invented_credentials),
+    on_request("prepared-look-ups", prepared::prepared_look_ups),
     on_request("counters", counters),
+    Case { name: "prepared-rules", on_request: prepared::prepared_rules, on_response: prepared::rules_were_told },
     on_request("random", random),
     on_request("clock", clock),
 ];
@@ -225,48 +188,6 @@ fn setting_several_headers(exchange: &mut Exchange, _: &Prepared) -> Outcome {
     same!(exchange.response.set_headers(&[("x-fine", "1"), ("te", "")]), Err(HeaderFault::Reserved));
     same!(exchange.response.set_headers(&many), Err(HeaderFault::TooMany));
     Ok(())
-}
-
-fn prepared_edits(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
-    let request = &mut exchange.request;
-    same!(request.apply(&prepared.request), Ok(()));
-    same!(texts(request.header_values("x-set")), ["1", "2"]);
-    same!(texts(request.header_values("x-one")), ["new"]);
-    same!(text(request.header("x-absent")).as_deref(), Some("4"));
-    same!(texts(request.header_values("x-three")), ["a", "b, c"]);
-    same!(texts(request.header_values("host")), ["set.test"]);
-    for gone in ["x-two", "x-none", "x-gone"] {
-        same!((gone, request.header(gone)), (gone, None));
-    }
-    same!(request.apply(&prepared.many), Err(HeaderFault::TooMany));
-    same!(request.header("x-many-0"), None);
-    same!(request.apply(&RequestEdits::default()), Ok(()));
-    Ok(())
-}
-
-fn prepared_edits_wait(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
-    same!(exchange.response.set_headers(&[("x-one", "old"), ("x-two", "a")]), Ok(()));
-    same!(exchange.response.add_header("x-two", "b, c"), Ok(()));
-    same!(exchange.response.apply(&prepared.response), Ok(()));
-    same!(exchange.response.header("x-set"), None);
-    Ok(())
-}
-
-fn prepared_edits_were_made(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
-    let made = |response: &Response| {
-        same!(texts(response.header_values("x-set")), ["1", "2"]);
-        same!(texts(response.header_values("x-one")), ["new"]);
-        same!(text(response.header("x-absent")).as_deref(), Some("4"));
-        same!(texts(response.header_values("x-three")), ["a", "b, c"]);
-        same!(response.header("x-none"), None);
-        same!(response.header("x-gone"), None);
-        Ok(())
-    };
-    made(&exchange.response)?;
-    // Again, now that there is a response: `x-two` is gone, and so nothing is renamed.
-    same!(exchange.response.apply(&prepared.response), Ok(()));
-    same!(exchange.request.apply(&prepared.request), Err(HeaderFault::HeadAlreadySent));
-    made(&exchange.response)
 }
 
 fn host(exchange: &mut Exchange, _: &Prepared) -> Outcome {

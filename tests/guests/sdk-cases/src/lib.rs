@@ -32,7 +32,7 @@ impl Plugin for SdkCases {
     const CREDENTIALS: &'static [&'static str] = &["key-auth"];
 
     fn check(&mut self, findings: &mut Findings) {
-        match cases::prepare() {
+        match cases::prepare(self.case.as_deref()) {
             Ok(prepared) => self.prepared = prepared,
             Err(unlike) => findings.add_general(unlike),
         }
