@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use weir_model::Id;
 use weir_plugin_host::exchange::{EntityFacts, Fault};
 
 /// A worker's buffer is handed over from this size on: large enough that a write to disk is rare.
@@ -61,7 +62,7 @@ pub struct Event<'a> {
     /// The service.
     pub service: Option<&'a EntityFacts>,
     /// The consumer: id and username.
-    pub consumer: Option<(String, Option<&'a str>)>,
+    pub consumer: Option<(Id, Option<&'a str>)>,
     /// The upstream's address.
     pub upstream: Option<SocketAddr>,
     /// Connections that were tried.
@@ -120,7 +121,7 @@ impl Event<'_> {
             service.name.iter().for_each(|name| field(out, "service_name", name));
         }
         if let Some((id, username)) = &self.consumer {
-            field(out, "consumer", id);
+            let _ = write!(out, ",\"consumer\":\"{id}\"");
             username.iter().for_each(|name| field(out, "consumer_username", name));
         }
         if let Some(upstream) = self.upstream {
@@ -369,7 +370,7 @@ mod tests {
             error: Some(("upstream_closed", "reset".to_owned())),
             route: Some(&EntityFacts { id: weir_model::Id::from_name("a", "b"), id_text: "r".to_owned(), name: None }),
             service: None,
-            consumer: Some(("c".to_owned(), Some("bob"))),
+            consumer: Some((weir_model::Id::from_name("c", "d"), Some("bob"))),
             upstream: Some(SocketAddr::from(([10, 0, 0, 1], 80))),
             tries: 2,
             total: Duration::from_micros(12_345),

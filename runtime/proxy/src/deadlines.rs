@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
@@ -28,6 +28,8 @@ pub struct Deadlines {
     expired: Cell<Option<Wait>>,
     timer: RefCell<Option<Pin<Box<Sleep>>>>,
     armed: Cell<Option<Instant>>,
+    /// Whom the timer wakes: as long as it is the same task, and the timer has not fired, there is nothing to tell it.
+    told: RefCell<Option<Waker>>,
 }
 
 impl Deadlines {
@@ -71,9 +73,15 @@ impl Deadlines {
             self.arm(&mut timer, next);
         }
         while let Some(sleep) = timer.as_mut() {
-            if sleep.as_mut().poll(context).is_pending() {
+            let mut told = self.told.borrow_mut();
+            if !sleep.is_elapsed() && told.as_ref().is_some_and(|told| told.will_wake(context.waker())) {
                 return Poll::Pending;
             }
+            if sleep.as_mut().poll(context).is_pending() {
+                *told = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            drop(told);
             self.armed.set(None);
             let now = Instant::now();
             if let Some(wait) = self.due(now) {
@@ -93,6 +101,7 @@ impl Deadlines {
     }
     fn arm(&self, timer: &mut Option<Pin<Box<Sleep>>>, at: Instant) {
         self.armed.set(Some(at));
+        self.told.take();
         match timer {
             Some(sleep) => sleep.as_mut().reset(at.into()),
             None => *timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
