@@ -134,6 +134,55 @@ fn a_configuration_that_takes_too_long_to_look_at_is_refused() {
     gateway.client().get("/slow").send().expect(200);
 }
 
+/// The CPU time that the gateway's only worker has used so far.
+fn worker_cpu(gateway: &Gateway) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    let worker = tasks.map(|task| task.unwrap().path()).find(|task| {
+        let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+        name.trim_end() == "worker-0"
+    });
+    let account = std::fs::read_to_string(worker.expect("it has a worker").join("schedstat")).unwrap();
+    Duration::from_nanos(account.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn a_looping_call_holds_up_its_worker_for_its_budget_and_a_tick() {
+    /// What the operator was promised: 50 ms of CPU time, and a tick of the clock that looks at it.
+    const HELD_UP: Duration = Duration::from_millis(50 + 10);
+    /// For the requests themselves.
+    const SERVING: Duration = Duration::from_millis(10);
+    let upstream = Upstream::start();
+    let gateway = Gateway::builder().with("worker_threads", "1").start();
+    let admin = gateway.admin();
+    admin.upload(component("endless-loop"), "").expect(201);
+    admin.route_to("good", upstream.address());
+    let mut neighbour = gateway.client().connect();
+    let mut longest = Duration::ZERO;
+    // A route for each: the second kill on one route opens its breaker.
+    for route in ["loop-1", "loop-2", "loop-3", "loop-4"] {
+        admin.route_to(route, upstream.address()).plugin_on(route, "endless-loop", json!({ "only_when_asked": true }));
+        // Instance and configuration are made, and the neighbour is connected, before anything is measured.
+        gateway.client().get(&format!("/{route}")).send().expect(200);
+        gateway.client().get("/good").send_on(&mut neighbour).unwrap().expect(200);
+        let before = worker_cpu(&gateway);
+        std::thread::scope(|scope| {
+            let looping = scope.spawn(|| gateway.client().get(&format!("/{route}")).header("misbehave", "now").send());
+            while worker_cpu(&gateway) < before + Duration::from_millis(5) {
+                std::thread::yield_now();
+            }
+            let begin = Instant::now();
+            gateway.client().get("/good").send_on(&mut neighbour).unwrap().expect(200);
+            longest = longest.max(begin.elapsed());
+            assert_eq!(looping.join().unwrap().status, 500);
+        });
+        let spent = worker_cpu(&gateway) - before;
+        println!("{route}: the worker spent {spent:?}");
+        // CPU time: a machine that has other things to do makes the neighbour wait longer, but not the loop run longer.
+        assert!(spent < HELD_UP + SERVING, "the worker was held up for {spent:?}");
+    }
+    println!("the neighbour waited {longest:?} at most");
+}
+
 #[test]
 fn a_hundred_loops_a_second_leave_the_neighbours_alone() {
     const SECONDS: u64 = 5;
