@@ -38,15 +38,23 @@ pub fn all() -> Vec<Case> {
     vec![
         Case {
             plugin: "key-auth",
-            does: "a known key in a header; three facts about the caller to the upstream",
+            does: "a known key in a header; three facts about the caller to the upstream: by steps",
             config: json!({}),
             phase: Phase::Request,
             exchange: World::request,
             native: Native::key_auth,
         },
         Case {
+            plugin: "key-auth",
+            does: "the same key in the query: by a call of the plugin",
+            config: json!({}),
+            phase: Phase::Request,
+            exchange: World::request_with_query,
+            native: Native::key_auth_by_query,
+        },
+        Case {
             plugin: "rate-limiting",
-            does: "one limit per caller and hour; five headers",
+            does: "one limit per caller and hour; five headers: by steps",
             config: json!({ "hour": crate::native::HOURLY_LIMIT, "policy": "local", "limit_by": "consumer" }),
             phase: Phase::Request,
             exchange: World::authenticated,
@@ -54,7 +62,7 @@ pub fn all() -> Vec<Case> {
         },
         Case {
             plugin: "request-transformer",
-            does: "one header removed, one renamed, one added, one query argument added",
+            does: "one header removed, one renamed, one added, one query argument added: by a call",
             config: json!({
                 "remove": { "headers": ["cookie"] },
                 "rename": { "headers": ["referer:x-referer"] },
@@ -66,7 +74,7 @@ pub fn all() -> Vec<Case> {
         },
         Case {
             plugin: "response-transformer",
-            does: "six headers added",
+            does: "six headers added: by steps",
             config: json!({ "add": { "headers": injected } }),
             phase: Phase::Response,
             exchange: World::answered,
@@ -74,7 +82,7 @@ pub fn all() -> Vec<Case> {
         },
         Case {
             plugin: "ip-restriction",
-            does: "the third of three allowed networks",
+            does: "the third of three allowed networks: by a call",
             config: json!({ "allow": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"] }),
             phase: Phase::Request,
             exchange: World::request,

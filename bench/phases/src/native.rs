@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use weir_model::Id;
 use weir_plugin_host::exchange::{Exchange, HeaderEdit};
@@ -27,8 +27,6 @@ pub const INJECTED: [(&str, &str); 6] = [
 ];
 
 const HOUR_SECONDS: u64 = 3600;
-const IDENTITY: [&str; 5] =
-    ["x-consumer-id", "x-consumer-username", "x-consumer-custom-id", "x-credential-identifier", "x-anonymous-consumer"];
 
 /// What the filters know.
 pub struct Native {
@@ -54,26 +52,28 @@ impl Native {
 
     /// Finds the caller by his key and tells the upstream.
     pub fn key_auth(&self, exchange: &mut Exchange) -> bool {
-        let headers = &mut exchange.request.headers;
-        let Some(caller) = headers.get("apikey").and_then(|key| self.callers.get(key.as_bytes())) else { return false };
-        for name in IDENTITY {
-            headers.remove(name);
-        }
-        set(headers, "x-consumer-id", &caller.consumer.id.to_string());
-        set(headers, "x-consumer-username", caller.consumer.username.as_deref().unwrap_or_default());
-        set(headers, "x-credential-identifier", &caller.credential.to_string());
-        exchange.consumer = Some(std::sync::Arc::clone(&caller.consumer));
-        exchange.credential = Some(caller.credential);
+        let key = exchange.request.headers.get("apikey");
+        let Some(caller) = key.and_then(|key| self.callers.get(key.as_bytes())) else { return false };
+        exchange.caller = Some(std::sync::Arc::clone(&caller.known));
+        true
+    }
+
+    /// The same, the key being in the query.
+    pub fn key_auth_by_query(&self, exchange: &mut Exchange) -> bool {
+        let query = exchange.request.query.as_deref().unwrap_or_default();
+        let key = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == "apikey");
+        let Some(caller) = key.and_then(|(_, key)| self.callers.get(key.as_bytes())) else { return false };
+        exchange.caller = Some(std::sync::Arc::clone(&caller.known));
         true
     }
 
     /// Counts the request; the headers wait for the response.
     pub fn rate_limiting(&self, exchange: &mut Exchange) -> bool {
-        let Some(consumer) = &exchange.consumer else { return false };
+        let Some(caller) = &exchange.caller else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let used = {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry((consumer.id, now / HOUR_SECONDS)).or_insert(0);
+            let count = counts.entry((caller.consumer.id, now / HOUR_SECONDS)).or_insert(0);
             *count += 1;
             *count
         };
@@ -83,7 +83,7 @@ impl Native {
         let left = HeaderValue::from(HOURLY_LIMIT - used);
         let limit = HeaderValue::from(HOURLY_LIMIT);
         let edits = &mut exchange.response_edits;
-        let mut edit = |name, value| edits.push(HeaderEdit::Set(HeaderName::from_static(name), value));
+        let mut edit = |name, value| edits.push(HeaderEdit::Set(HeaderName::from_static(name), value).into());
         edit("x-ratelimit-limit-hour", limit.clone());
         edit("x-ratelimit-remaining-hour", left.clone());
         edit("ratelimit-limit", limit);
@@ -126,11 +126,5 @@ impl Native {
     /// Whether the client's address is allowed.
     pub fn ip_restriction(&self, exchange: &mut Exchange) -> bool {
         self.allowed.iter().any(|network| network.contains(&exchange.client_ip))
-    }
-}
-
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
     }
 }

@@ -37,10 +37,8 @@ const RESPONSE_HEADERS: [(&str, &str); 6] = [
 
 /// A caller and his credential.
 pub struct Caller {
-    /// Who.
-    pub consumer: Arc<Consumer>,
-    /// The credential's id.
-    pub credential: Id,
+    /// Who, by which credential.
+    pub known: Arc<weir_model::directory::Caller>,
     /// The key.
     pub key: String,
 }
@@ -57,7 +55,8 @@ pub struct World {
 pub fn caller(number: usize) -> Caller {
     let id = |kind: u8| Id::parse(&format!("{kind:08x}-0000-4000-8000-{number:012x}")).unwrap_or_else(Id::random);
     let consumer = Consumer { id: id(1), username: Some(format!("caller-{number:03}")), custom_id: None };
-    Caller { consumer: Arc::new(consumer), credential: id(2), key: format!("{:032x}", (number as u128 + 1) << 64) }
+    let known = weir_model::directory::Caller::new(Arc::new(consumer), Some(id(2)));
+    Caller { known: Arc::new(known), key: format!("{:032x}", (number as u128 + 1) << 64) }
 }
 
 /// All of them.
@@ -97,11 +96,18 @@ impl World {
         Box::new(exchange)
     }
 
+    /// The same with the key in the query.
+    pub fn request_with_query(&self, number: usize) -> Box<Exchange> {
+        let mut exchange = self.request(number);
+        exchange.request.headers.remove("apikey");
+        exchange.request.query = self.caller(number).map(|caller| format!("expand=lines&apikey={}", caller.key));
+        exchange
+    }
+
     /// A request whose caller is known.
     pub fn authenticated(&self, number: usize) -> Box<Exchange> {
         let mut exchange = self.request(number);
-        exchange.consumer = self.caller(number).map(|caller| Arc::clone(&caller.consumer));
-        exchange.credential = self.caller(number).map(|caller| caller.credential);
+        exchange.caller = self.caller(number).map(|caller| Arc::clone(&caller.known));
         exchange
     }
 
@@ -130,9 +136,9 @@ pub fn describe(mut exchange: Box<Exchange>) -> String {
         lines.join(" ")
     };
     let request = &exchange.request;
-    let who = exchange.consumer.as_ref().map(|consumer| consumer.id);
+    let who = exchange.caller.as_ref().map(|caller| (caller.consumer.id, caller.credential, caller.headers()));
     let target = format!("{}?{}", request.path, request.query.as_deref().unwrap_or_default());
-    format!("{target} {} / {} / {who:?} {:?}", sorted(&request.headers), sorted(&response.headers), exchange.credential)
+    format!("{target} {} / {} / {who:?}", sorted(&request.headers), sorted(&response.headers))
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -154,8 +160,9 @@ impl Store {
             }
         };
         for caller in callers {
-            let consumer = caller.consumer.id;
-            let username = &caller.consumer.username;
+            let consumer = caller.known.consumer.id;
+            let Some(credential) = caller.known.credential else { continue };
+            let username = &caller.known.consumer.username;
             put(
                 Kind::Consumer,
                 consumer,
@@ -163,10 +170,10 @@ impl Store {
             );
             put(
                 Kind::KeyAuth,
-                caller.credential,
-                json!({ "id": caller.credential, "key": caller.key, "consumer": { "id": consumer }, "ttl": null, "tags": null, "created_at": 1 }),
+                credential,
+                json!({ "id": credential, "key": caller.key, "consumer": { "id": consumer }, "ttl": null, "tags": null, "created_at": 1 }),
             );
-            keys.insert(caller.key.clone(), caller.credential);
+            keys.insert(caller.key.clone(), credential);
         }
         Self { entities, keys }
     }

@@ -5,13 +5,13 @@
 //! handed on from one snapshot to the next unless the change between them was about consumers or credentials.
 
 use crate::{Consumer, Id, Kind, Op, View, ViewError};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// How many found credentials, and how many consumers, are remembered. At about 500 bytes a credential and 200 a consumer this is
-/// some 45 MiB at most, and it holds the callers of a busy day; the rest cost a look-up in the replica (a few microseconds).
+/// How many found credentials, and how many consumers, are remembered. At about 800 bytes a credential and 200 a consumer this is
+/// some 65 MiB at most, and it holds the callers of a busy day; the rest cost a look-up in the replica (a few microseconds).
 const REMEMBERED: usize = 65_536;
 
 /// Longer keys are looked up each time, so that the memory above is a bound.
@@ -28,45 +28,51 @@ pub struct Credential {
     pub expires: Option<u64>,
 }
 
-/// Who a consumer is, as the values of the headers that say so. None: no header can carry it (a line end in a name).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Primary key.
-    pub id: Option<HeaderValue>,
-    /// Unique name.
-    pub username: Option<HeaderValue>,
-    /// The operator's own identifier.
-    pub custom_id: Option<HeaderValue>,
+/// Who calls, and what the upstream is told of it. Made once for all the requests of a caller.
+#[derive(Debug)]
+pub struct Caller {
+    /// The consumer.
+    pub consumer: Arc<Consumer>,
+    /// The credential that was used; none: anonymous.
+    pub credential: Option<Id>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Identity {
-    /// The values for a consumer.
-    pub fn of(consumer: &Consumer) -> Self {
+impl Caller {
+    /// The consumer, by that credential or anonymous.
+    pub fn new(consumer: Arc<Consumer>, credential: Option<Id>) -> Self {
         let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
-        Self {
-            id: value(&consumer.id.to_string()),
-            username: consumer.username.as_deref().and_then(value),
-            custom_id: consumer.custom_id.as_deref().and_then(value),
-        }
+        let told = [
+            ("x-consumer-id", value(&consumer.id.to_string())),
+            // A name that no header can carry (a line end in it) is left out: the id is there.
+            ("x-consumer-username", consumer.username.as_deref().and_then(value)),
+            ("x-consumer-custom-id", consumer.custom_id.as_deref().and_then(value)),
+            ("x-credential-identifier", credential.and_then(|id| value(&id.to_string()))),
+            ("x-anonymous-consumer", credential.is_none().then(|| HeaderValue::from_static("true"))),
+        ];
+        let headers = told.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value?))).collect();
+        Self { consumer, credential, headers }
+    }
+    /// The headers that say who calls, for the upstream: `X-Consumer-*` and `X-Credential-Identifier`, or `X-Anonymous-Consumer`.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
     }
 }
 
-/// A credential with whose it is: all that authenticating takes, made once for all the requests of a caller.
+/// A credential with whose it is.
 #[derive(Debug)]
 pub struct Holder {
     /// The credential.
     pub credential: Credential,
-    /// Its primary key as a header's value.
-    pub credential_text: Option<HeaderValue>,
-    /// Whose it is.
-    pub consumer: Arc<Consumer>,
-    /// Who that is.
-    pub identity: Identity,
+    /// Who calls with it.
+    pub caller: Arc<Caller>,
 }
 
 /// Read access to consumers and credentials at one revision. Cheap to clone.
 #[derive(Clone)]
-pub struct Directory {
+pub struct Directory(Arc<Inner>);
+
+struct Inner {
     view: Arc<dyn View>,
     found: Arc<Found>,
 }
@@ -81,43 +87,40 @@ impl Directory {
     /// Looks up in this view.
     pub fn new(view: Arc<dyn View>) -> Self {
         let found = Found { key_auths: Cache::new(REMEMBERED), consumers: Cache::new(REMEMBERED) };
-        Self { view, found: Arc::new(found) }
+        Self(Arc::new(Inner { view, found: Arc::new(found) }))
     }
     /// The directory of the next view, which differs from this one's by exactly `ops`.
     pub fn succeeded_by(&self, view: Arc<dyn View>, ops: &[Op]) -> Self {
         let people = |op: &Op| matches!(op.key().0, Kind::Consumer | Kind::KeyAuth);
-        if ops.iter().any(people) { Self::new(view) } else { Self { view, found: self.found.clone() } }
+        if ops.iter().any(people) { Self::new(view) } else { Self(Arc::new(Inner { view, found: Arc::clone(&self.0.found) })) }
     }
-    /// The credential of `kind` (`"key-auth"`) with that key. An unknown kind has no credentials.
-    pub fn credential(&self, kind: &str, key: &str) -> Result<Option<Credential>, ViewError> {
-        Ok(self.holder(kind, key)?.map(|holder| holder.credential))
-    }
-    /// The credential of `kind` with that key, and whose it is; none also if the consumer is gone.
+    /// The credential of `kind` (`"key-auth"`) with that key, and whose it is; none also if the consumer is gone. An unknown kind
+    /// has no credentials.
     pub fn holder(&self, kind: &str, key: &str) -> Result<Option<Arc<Holder>>, ViewError> {
         if kind != "key-auth" {
             return Ok(None);
         }
-        if let Some(holder) = self.found.key_auths.get(key) {
+        let remembered = &self.0.found.key_auths;
+        if let Some(holder) = remembered.get(key) {
             return Ok(Some(holder));
         }
         let Some(credential) = self.read_credential(Kind::KeyAuth, "key", key)? else { return Ok(None) };
         let Some(consumer) = self.consumer(credential.consumer)? else { return Ok(None) };
-        let credential_text = HeaderValue::from_str(&credential.id.to_string()).ok();
-        let holder = Arc::new(Holder { credential, credential_text, identity: Identity::of(&consumer), consumer });
+        let holder = Arc::new(Holder { credential, caller: Arc::new(Caller::new(consumer, Some(credential.id))) });
         if key.len() <= REMEMBERED_KEY_BYTES {
-            self.found.key_auths.insert(key.to_owned(), Arc::clone(&holder));
+            remembered.insert(key.to_owned(), Arc::clone(&holder));
         }
         Ok(Some(holder))
     }
     /// The consumer with that id.
     pub fn consumer(&self, id: Id) -> Result<Option<Arc<Consumer>>, ViewError> {
-        if let Some(consumer) = self.found.consumers.get(&id) {
+        if let Some(consumer) = self.0.found.consumers.get(&id) {
             return Ok(Some(consumer));
         }
-        let entity = self.view.get(Kind::Consumer, id)?;
+        let entity = self.0.view.get(Kind::Consumer, id)?;
         let consumer = entity.and_then(|entity| entity.parse().ok()).map(Arc::new);
         if let Some(consumer) = &consumer {
-            self.found.consumers.insert(id, Arc::clone(consumer));
+            self.0.found.consumers.insert(id, Arc::clone(consumer));
         }
         Ok(consumer)
     }
@@ -125,14 +128,14 @@ impl Directory {
     pub fn consumer_by_name(&self, name: &str) -> Result<Option<Arc<Consumer>>, ViewError> {
         let id = match Id::parse(name) {
             Some(id) => Some(id),
-            None => self.view.find(Kind::Consumer, "username", name)?,
+            None => self.0.view.find(Kind::Consumer, "username", name)?,
         };
         id.map_or(Ok(None), |id| self.consumer(id))
     }
 
     fn read_credential(&self, kind: Kind, index: &str, key: &str) -> Result<Option<Credential>, ViewError> {
-        let Some(id) = self.view.find(kind, index, key)? else { return Ok(None) };
-        let Some(entity) = self.view.get(kind, id)? else { return Ok(None) };
+        let Some(id) = self.0.view.find(kind, index, key)? else { return Ok(None) };
+        let Some(entity) = self.0.view.get(kind, id)? else { return Ok(None) };
         let Some(consumer) = entity.foreign("consumer") else { return Ok(None) };
         let seconds = |field: &str| entity.body.get(field).and_then(Value::as_u64);
         let expires = seconds("ttl").and_then(|ttl| Some(seconds("created_at")?.saturating_add(ttl)));

@@ -2,13 +2,15 @@
 //!
 //! The proxy owns it, lends it to the plugin host for one call (a pointer moves, nothing is copied), and takes it back.
 
+use crate::host_calls::counters::Announced;
 use bytes::Bytes;
+use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use weir_model::directory::Credential;
-use weir_model::{Consumer, Directory, Id};
+use weir_model::directory::{Caller, Holder};
+use weir_model::{Directory, Id};
 
 /// One request and its reply.
 pub struct Exchange {
@@ -19,7 +21,7 @@ pub struct Exchange {
     /// The response head, once there is one.
     pub response: Option<ResponseHead>,
     /// Header writes made before there was a response, in order; the proxy applies them to whatever reply the client gets.
-    pub response_edits: Vec<HeaderEdit>,
+    pub response_edits: Vec<PendingEdit>,
     /// The client's address after `trusted_ips`.
     pub client_ip: IpAddr,
     /// The matched route.
@@ -28,16 +30,15 @@ pub struct Exchange {
     pub service: Option<Arc<EntityFacts>>,
     /// Captures of the route's path regex: name (a number for unnamed groups) and value.
     pub captures: Vec<(String, String)>,
-    /// Who calls, once a plugin has authenticated.
-    pub consumer: Option<Arc<Consumer>>,
-    /// The credential that was used.
-    pub credential: Option<Id>,
+    /// Who calls, once a plugin has authenticated. The headers that say so are its, and not in the request's head: no plugin can
+    /// write them, and a client's are removed.
+    pub caller: Option<Arc<Caller>>,
     /// Look-up of credentials at the snapshot's revision.
     pub directory: Option<Directory>,
     /// What each plugin entry keeps between its phases: (slot of the entry, bytes).
     pub kept: Vec<(u32, Vec<u8>)>,
     /// Credentials that plugins found in this exchange, and the slot of the entry that found each; their handles are positions.
-    pub found: Vec<(u32, Credential)>,
+    pub found: Vec<(u32, Arc<Holder>)>,
     /// Facts of the outcome; complete in the log phase.
     pub outcome: Outcome,
 }
@@ -54,8 +55,7 @@ impl Exchange {
             route: None,
             service: None,
             captures: Vec::new(),
-            consumer: None,
-            credential: None,
+            caller: None,
             directory: None,
             kept: Vec::new(),
             found: Vec::new(),
@@ -115,7 +115,42 @@ pub struct ResponseHead {
     pub sent: bool,
 }
 
-/// One header write that waits for the response.
+/// Header writes that wait for the response. They can be applied more than once: a response may be replaced.
+pub enum PendingEdit {
+    /// One.
+    One(HeaderEdit),
+    /// A prepared list.
+    List(Arc<[HeaderEdit]>),
+    /// How limits stand.
+    Announced(Announced),
+}
+
+impl PendingEdit {
+    /// How many writes it is.
+    pub fn count(&self) -> usize {
+        match self {
+            PendingEdit::One(_) => 1,
+            PendingEdit::List(edits) => edits.len(),
+            PendingEdit::Announced(announced) => announced.count(),
+        }
+    }
+    /// Applies the writes. At the map's capacity a write is dropped: `HeaderMap` would panic.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        match self {
+            PendingEdit::One(edit) => edit.apply(headers),
+            PendingEdit::List(edits) => edits.iter().for_each(|edit| edit.apply(headers)),
+            PendingEdit::Announced(announced) => announced.write(|name, value| drop(headers.try_insert(name, value))),
+        }
+    }
+}
+
+impl From<HeaderEdit> for PendingEdit {
+    fn from(edit: HeaderEdit) -> Self {
+        PendingEdit::One(edit)
+    }
+}
+
+/// One header write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeaderEdit {
     /// Replaces all of that name.
@@ -135,18 +170,22 @@ pub enum HeaderEdit {
 impl HeaderEdit {
     /// Applies the write. At the map's capacity the write is dropped: `HeaderMap` would panic.
     pub fn apply(&self, headers: &mut HeaderMap) {
-        self.clone().apply_once(headers);
-    }
-    /// As `apply`, without copies of name and value: the first copy of a value allocates.
-    pub fn apply_once(self, headers: &mut HeaderMap) {
+        // Names are hashed once for each edit: hashing is most of what it costs.
         match self {
-            HeaderEdit::Set(name, value) => drop(headers.try_insert(name, value)),
-            HeaderEdit::SetIfPresent(name, value) if headers.contains_key(&name) => drop(headers.try_insert(name, value)),
-            HeaderEdit::Add(name, value) => drop(headers.try_append(name, value)),
-            HeaderEdit::AddIfAbsent(name, value) if !headers.contains_key(&name) => drop(headers.try_insert(name, value)),
-            HeaderEdit::SetIfPresent(..) | HeaderEdit::AddIfAbsent(..) => {}
+            HeaderEdit::Set(name, value) => drop(headers.try_insert(name, value.clone())),
+            HeaderEdit::Add(name, value) => drop(headers.try_append(name, value.clone())),
+            HeaderEdit::SetIfPresent(name, value) => {
+                if let Ok(Entry::Occupied(mut there)) = headers.try_entry(name) {
+                    there.insert(value.clone());
+                }
+            }
+            HeaderEdit::AddIfAbsent(name, value) => {
+                if let Ok(Entry::Vacant(place)) = headers.try_entry(name) {
+                    drop(place.try_insert(value.clone()));
+                }
+            }
             HeaderEdit::Remove(name) => drop(headers.remove(name)),
-            HeaderEdit::Rename(old, new) => rename(headers, &old, &new),
+            HeaderEdit::Rename(old, new) => rename(headers, old, new),
         }
     }
 }

@@ -124,9 +124,12 @@ impl Host {
         Arc::clone(&self.shared)
     }
 
-    /// A number for one more worker: where it counts.
-    pub(crate) fn enter_worker(&self) -> usize {
-        self.workers.fetch_add(1, Ordering::Relaxed) % self.settings.workers.max(1)
+    /// A number for one more worker, where it counts, and whether it is the first one to have it.
+    pub(crate) fn enter_worker(&self) -> (usize, bool) {
+        let (entered, workers) = (self.workers.fetch_add(1, Ordering::Relaxed), self.settings.workers.max(1));
+        // The proxy starts as many workers as it announced. Were there more, numbers would be given again, and a count of a number's
+        // first worker could be lost.
+        (entered % workers, entered < workers)
     }
 
     /// The figures of a plugin name; those of names that nobody uses any more are forgotten on the way.

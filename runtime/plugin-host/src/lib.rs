@@ -38,7 +38,6 @@ pub use compile::compile_child;
 pub use error::{EntryError, HostError};
 pub use figures::{LastFailure, PluginFigures};
 pub use host::Host;
-pub use host_calls::credentials::remove_identity;
 pub use host_calls::headers::{is_identity_header, is_reserved};
 pub use prepared::{Entry, Origin, Prepared};
 pub use settings::{Compiler, HostSettings, MAX_COMPONENTS};

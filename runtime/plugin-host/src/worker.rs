@@ -28,8 +28,9 @@ const ROUND: Ticks = TICKS_A_SECOND;
 /// Instances of one worker thread. It must stay on its thread.
 pub struct WorkerPlugins {
     host: Arc<Host>,
-    /// Where this worker counts.
+    /// Where this worker counts, and whether it alone does.
     number: usize,
+    alone: bool,
     /// By the component's number.
     homes: Vec<Home>,
     /// By the entry's number: its configuration in the shared instance of its component.
@@ -37,6 +38,7 @@ pub struct WorkerPlugins {
     /// By the entry's number: instances of `per_configuration` components.
     isolated: HashMap<u32, Isolated>,
     last_serial: u64,
+    entered: u64,
     round: Round,
     _stays_here: PhantomData<*const ()>,
 }
@@ -78,13 +80,16 @@ struct Round {
 impl WorkerPlugins {
     /// For one worker thread, to be made and used there.
     pub fn new(host: Arc<Host>) -> Self {
+        let (number, alone) = host.enter_worker();
         Self {
-            number: host.enter_worker(),
+            number,
+            alone,
             host,
             homes: Vec::new(),
             configured: Vec::new(),
             isolated: HashMap::new(),
             last_serial: 0,
+            entered: 0,
             round: Round::default(),
             _stays_here: PhantomData,
         }
@@ -102,12 +107,15 @@ impl WorkerPlugins {
             prepared.stats().refused();
             return Ending::Killed(Kill::CircuitOpen);
         }
-        prepared.stats().called(self.number);
+        prepared.stats().called(self.number, self.alone);
         self.maintenance_step(now());
         let called = match prepared.settings.isolation {
             Isolation::Shared => self.in_shared(phase, entry, exchange),
             Isolation::PerConfiguration => self.in_own(phase, entry, exchange),
-            Isolation::PerRequest => in_fresh(phase, entry, exchange),
+            Isolation::PerRequest => {
+                self.entered += 1;
+                in_fresh(phase, entry, exchange)
+            }
         };
         match called {
             Ok(answer) => {
@@ -135,6 +143,11 @@ impl WorkerPlugins {
                 Ending::Killed(death.kill)
             }
         }
+    }
+
+    /// How often a guest was entered so far: not where steps made the phase.
+    pub fn entered(&self) -> u64 {
+        self.entered
     }
 
     /// Gives back what is no longer used: instances of replaced components, configurations of replaced entries, what was idle.
@@ -175,6 +188,7 @@ impl WorkerPlugins {
                 return Ok(Ok(Decision::Proceed));
             }
         } else {
+            self.entered += 1;
             let instance = match &mut home.instance {
                 Some(instance) => instance,
                 None => {
@@ -205,6 +219,7 @@ impl WorkerPlugins {
         let (Some(instance), Some(known)) = (&mut home.instance, self.configured.get(entry.slot as usize)) else {
             return Err(Death { kill: Kill::Host, message: "the configuration that was just made is gone".to_owned() });
         };
+        self.entered += 1;
         // A first call has what the configuration left of the budgets: together they hold up the neighbours no longer than one call.
         if is_known {
             instance.begin();
@@ -219,6 +234,7 @@ impl WorkerPlugins {
 
     fn in_own(&mut self, phase: Phase, entry: &Entry, exchange: &mut Box<Exchange>) -> Called<Decision> {
         let now = entry.prepared.shared().now();
+        self.entered += 1;
         let mut own = match self.isolated.remove(&entry.slot).filter(|own| own.entry == entry.serial) {
             Some(mut own) => {
                 own.instance.begin();

@@ -223,8 +223,12 @@ impl Served {
         let Ok(mut plugins) = self.worker.plugins.try_borrow_mut() else {
             return Walked::Failed(ProxyError::Internal("plugins are in use"));
         };
+        let entered = plugins.entered();
         let walked = walk(chain, phase, self.scheme, &mut plugins, &mut self.exchange, &mut self.identities, &mut self.failures);
-        self.now = Instant::now();
+        // Steps that were prepared take no time to speak of; calls of plugins may.
+        if plugins.entered() != entered {
+            self.now = Instant::now();
+        }
         walked
     }
 
@@ -238,13 +242,8 @@ impl Served {
             }
             Err(error) => self.fail(error),
         };
-        let mut edits = std::mem::take(&mut self.exchange.response_edits);
-        if self.chain.as_ref().is_some_and(|chain| chain.handles(Phase::Response)) {
-            // The reply may be replaced, and then they are made once more.
-            edits.iter().for_each(|edit| edit.apply(&mut head.headers));
-        } else {
-            edits.drain(..).for_each(|edit| edit.apply_once(&mut head.headers));
-        }
+        let edits = std::mem::take(&mut self.exchange.response_edits);
+        edits.iter().for_each(|edit| edit.apply(&mut head.headers));
         self.exchange.response = Some(head);
         let replaced = match self.walk(Phase::Response) {
             Walked::Through => None,
@@ -360,7 +359,7 @@ impl Served {
     fn log(&self) {
         let exchange = &self.exchange;
         let outcome = &exchange.outcome;
-        let consumer = exchange.consumer.as_ref();
+        let consumer = exchange.caller.as_ref().map(|caller| &caller.consumer);
         self.worker.log.add(&Event {
             at: self.worker.wall_time(self.began),
             id: &exchange.id,

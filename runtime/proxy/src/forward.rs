@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 use weir_model::Phase;
+use weir_plugin_host::exchange::PendingEdit;
 
 /// Buffers for request heads that a worker keeps.
 const BUFFERS_KEPT: usize = 64;
@@ -111,7 +112,9 @@ async fn attempt(
 /// How many headers the reply is likely to get here: its map has room for them from the start.
 fn spare_headers(served: &Served) -> usize {
     let plugins = served.chain.as_ref().is_some_and(|chain| chain.handles(Phase::Response));
-    OWN_HEADERS + served.exchange.response_edits.len() + if plugins { PLUGIN_HEADERS } else { 0 }
+    OWN_HEADERS
+        + served.exchange.response_edits.iter().map(PendingEdit::count).sum::<usize>()
+        + if plugins { PLUGIN_HEADERS } else { 0 }
 }
 
 /// A connection: an idle one, or a new one in time.

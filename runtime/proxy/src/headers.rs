@@ -69,7 +69,7 @@ fn is_ours(name: &str) -> bool {
                     | "x-forwarded-prefix"
                     | "x-real-ip"
                     | "x-kong-request-id"
-            )
+            ) || is_identity_header(name)
         }
         Some(b'h') => name == "host" || is_hop_by_hop(name),
         Some(b'c') => name == "content-length" || is_hop_by_hop(name),
@@ -271,6 +271,9 @@ pub fn encode_head(
         if !is_ours(name.as_str()) {
             line(out, name.as_str(), value.as_bytes());
         }
+    }
+    for (name, value) in exchange.caller.iter().flat_map(|caller| caller.headers()) {
+        line(out, name.as_str(), value.as_bytes());
     }
     match body {
         Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),

@@ -66,7 +66,7 @@ pub fn walk(
         }
         let ending = plugins.call(phase, entry, exchange);
         if phase == Phase::Request {
-            identities.after(index, exchange.consumer.as_ref().map(|consumer| consumer.id));
+            identities.after(index, exchange.caller.as_ref().map(|caller| caller.consumer.id));
         }
         let (kill, message) = match ending {
             Ending::Proceed => continue,

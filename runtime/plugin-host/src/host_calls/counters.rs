@@ -7,14 +7,14 @@ use crate::bindings::weir::plugin::counters::{
 };
 use crate::bindings::weir::plugin::types::HeaderFault;
 use crate::counters::{self, Counters, MAX_LIMITS, Taken};
-use crate::exchange::{Exchange, HeaderEdit, Kill};
+use crate::exchange::{Exchange, Kill};
 use crate::limits::{ANNOUNCEMENTS, COUNTER_KEY_BYTES, SUBJECT_BYTES};
 use crate::shared::unix_seconds;
 use crate::state::State;
-use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::sync::Arc;
 use wasmtime::Result;
 use weir_model::{Id, Phase};
 
@@ -23,8 +23,6 @@ pub struct Rule {
     by: Subject,
     limits: Vec<counters::Limit>,
     announcements: Vec<Announcement>,
-    /// Of the announcements, how many are numbers that are made for each exchange.
-    numbers: usize,
 }
 
 /// Whose windows a rule counts in.
@@ -125,8 +123,7 @@ impl Rule {
             .map(|announced| announcement(announced, windows))
             .collect::<std::result::Result<_, _>>()?;
         let limit = |window: &Window| counters::Limit { period: period(window.limit.period), max: window.limit.max };
-        let numbers = announcements.iter().filter(|one| matches!(one.tells, Tells::Remaining(_) | Tells::Reset(_))).count();
-        Ok(Self { by, limits: windows.iter().map(limit).collect(), announcements, numbers })
+        Ok(Self { by, limits: windows.iter().map(limit).collect(), announcements })
     }
 
     /// The window with the least room, of equal ones the longest.
@@ -138,37 +135,59 @@ impl Rule {
         };
         (0..self.limits.len()).min_by_key(room)
     }
+}
 
-    /// Tells the client how it stands. What does not fit into the head any more is left out.
-    fn announce(&self, exchange: &mut Exchange, phase: Phase, usages: &[counters::Usage], tightest: Option<usize>) {
-        // All numbers lie in one buffer: one allocation, and copies only count references.
-        let mut buffer = BytesMut::with_capacity(self.numbers * DIGITS);
-        for Announcement { header, tells } in &self.announcements {
+/// How the limits of a rule stood after a call: what its announcements tell.
+pub struct Announced {
+    rule: Arc<Rule>,
+    usages: [counters::Usage; MAX_LIMITS],
+    tightest: Option<usize>,
+}
+
+impl Announced {
+    /// How many headers it may be.
+    pub fn count(&self) -> usize {
+        self.rule.announcements.len()
+    }
+    /// Names and values, one after the other.
+    pub fn write(&self, mut write: impl FnMut(HeaderName, HeaderValue)) {
+        let usage = |of: Option<usize>| {
+            let at = of.or(self.tightest)?;
+            Some((self.rule.limits.get(at)?, self.usages.get(at)?))
+        };
+        for Announcement { header, tells } in &self.rule.announcements {
             let value = match tells {
                 Tells::Fixed(value) => Some(value.clone()),
-                Tells::TightestLimit(values) => tightest.and_then(|at| values.get(at)).cloned(),
-                Tells::Remaining(of) => of.or(tightest).and_then(|at| {
-                    let (limit, usage) = (self.limits.get(at)?, usages.get(at)?);
-                    number(&mut buffer, limit.max.saturating_sub(usage.used))
-                }),
-                Tells::Reset(of) => of.or(tightest).and_then(|at| number(&mut buffer, u64::from(usages.get(at)?.resets_in))),
+                Tells::TightestLimit(values) => self.tightest.and_then(|at| values.get(at)).cloned(),
+                Tells::Remaining(of) => usage(*of).map(|(limit, usage)| limit.max.saturating_sub(usage.used).into()),
+                Tells::Reset(of) => usage(*of).map(|(_, usage)| usage.resets_in.into()),
             };
             if let Some(value) = value {
-                let _full = response::edit(exchange, phase, [HeaderEdit::Set(header.clone(), value)].into_iter());
+                write(header.clone(), value);
             }
         }
     }
 }
 
 /// Takes by a rule and announces it. 0: taken; otherwise the seconds until the tightest window ends.
-pub(super) fn take_by(exchange: &mut Exchange, phase: Phase, entry: Id, counters: &Counters, rule: &Rule, amount: u64) -> u32 {
+pub(super) fn take_by(
+    exchange: &mut Exchange,
+    phase: Phase,
+    entry: Id,
+    counters: &Counters,
+    rule: &Arc<Rule>,
+    amount: u64,
+) -> u32 {
     let (took, usages) = take(exchange, entry, counters, rule, amount);
     let tightest = rule.tightest(&usages);
-    rule.announce(exchange, phase, &usages, tightest);
-    match tightest.and_then(|at| usages.get(at)) {
+    let wait = match tightest.and_then(|at| usages.get(at)) {
         Some(usage) if !took => usage.resets_in.max(1),
         _ => 0,
+    };
+    if !rule.announcements.is_empty() {
+        response::announce(exchange, phase, Announced { rule: Arc::clone(rule), usages, tightest });
     }
+    wait
 }
 
 /// The kind stands before what tells callers apart, so that a header cannot pass for an address. No text begins with these bytes, so
@@ -184,13 +203,13 @@ fn take(exchange: &Exchange, entry: Id, counters: &Counters, rule: &Rule, amount
     let take = |kind: u8, what: &[u8]| counters.take_of(entry, kind, what, &rule.limits, amount, unix_seconds());
     match &rule.by {
         Subject::Consumer => {
-            if let Some(consumer) = &exchange.consumer {
-                return take(CONSUMER, consumer.id.as_bytes());
+            if let Some(caller) = &exchange.caller {
+                return take(CONSUMER, caller.consumer.id.as_bytes());
             }
         }
         // An anonymous consumer has none.
         Subject::Credential => {
-            if let Some(id) = &exchange.credential {
+            if let Some(id) = exchange.caller.as_ref().and_then(|caller| caller.credential) {
                 return take(CREDENTIAL, id.as_bytes());
             }
         }
@@ -200,7 +219,7 @@ fn take(exchange: &Exchange, entry: Id, counters: &Counters, rule: &Rule, amount
             }
         }
         Subject::Header(name) => {
-            if let Some(value) = request::header(&exchange.request, name.as_str()) {
+            if let Some(value) = request::header(exchange, name.as_str()) {
                 return take(HEADER, value.get(..SUBJECT_BYTES).unwrap_or(&value));
             }
         }
@@ -235,23 +254,6 @@ fn announcement(announced: WitAnnouncement, windows: &[Window]) -> std::result::
 
 /// `u64::MAX` has twenty.
 const DIGITS: usize = 20;
-
-/// The number as a header value, cut from the buffer.
-fn number(buffer: &mut BytesMut, number: u64) -> Option<HeaderValue> {
-    let mut digits = [0; DIGITS];
-    let mut left = number;
-    let mut start = DIGITS;
-    for (at, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
-        start = at;
-        if left == 0 {
-            break;
-        }
-    }
-    buffer.extend_from_slice(digits.get(start..)?);
-    HeaderValue::from_maybe_shared(buffer.split().freeze()).ok()
-}
 
 /// Bytes of names and values.
 fn weight(rule: &WitRule) -> usize {

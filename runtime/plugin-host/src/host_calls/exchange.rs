@@ -25,7 +25,8 @@ impl Host for State {
         Ok(service)
     }
     fn consumer(&mut self) -> Result<Option<Identity>> {
-        let consumer = self.lent()?.consumer.as_deref().map(|consumer| Identity {
+        let caller = self.lent()?.caller.as_deref();
+        let consumer = caller.map(|caller| &*caller.consumer).map(|consumer| Identity {
             id: consumer.id.to_string(),
             username: consumer.username.clone(),
             custom_id: consumer.custom_id.clone(),

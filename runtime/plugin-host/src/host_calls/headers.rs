@@ -127,14 +127,14 @@ impl KnownNames {
 }
 
 /// Makes all edits, or none when the head would have too many headers.
-pub fn apply(headers: &mut HeaderMap, edits: impl ExactSizeIterator<Item = HeaderEdit>) -> Result<(), HeaderFault> {
+pub fn apply(headers: &mut HeaderMap, edits: &[HeaderEdit]) -> Result<(), HeaderFault> {
     // An edit adds at most one header: nearly always all fit whatever they do.
     if headers.len() + edits.len() <= HEADERS {
-        edits.for_each(|edit| edit.apply_once(headers));
+        edits.iter().for_each(|edit| edit.apply(headers));
         return Ok(());
     }
     let mut changed = headers.clone();
-    edits.for_each(|edit| edit.apply_once(&mut changed));
+    edits.iter().for_each(|edit| edit.apply(&mut changed));
     if changed.len() > HEADERS.max(headers.len()) {
         return Err(HeaderFault::TooMany);
     }

@@ -4,7 +4,7 @@
 //! interrupted while it is in one, so none may wait.
 
 mod clock;
-mod counters;
+pub(crate) mod counters;
 pub(crate) mod credentials;
 mod edits;
 mod exchange;

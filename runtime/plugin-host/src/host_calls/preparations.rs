@@ -27,7 +27,7 @@ pub struct Preparations {
     request_edits: Vec<Arc<[HeaderEdit]>>,
     response_edits: Vec<Arc<[HeaderEdit]>>,
     lookups: Vec<Lookup>,
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     before_request: Vec<Step>,
     before_response: Vec<Step>,
     edits: usize,
@@ -75,7 +75,7 @@ impl Preparations {
             return Err(HeaderFault::TooMany);
         }
         self.admit(bytes)?;
-        push(&mut self.rules, rule)
+        push(&mut self.rules, Arc::new(rule))
     }
     /// Takes the steps of a phase.
     pub fn set_steps(&mut self, side: Side, steps: Vec<Step>) {
@@ -105,7 +105,7 @@ impl Preparations {
         self.lookups.get(number as usize)
     }
     /// A rule.
-    pub fn rule(&self, number: u32) -> Option<&Rule> {
+    pub fn rule(&self, number: u32) -> Option<&Arc<Rule>> {
         self.rules.get(number as usize)
     }
     /// The host's memory for it, about.

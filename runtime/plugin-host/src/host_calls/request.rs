@@ -1,5 +1,6 @@
 //! `request`: reading the request's head, and writing it until it is sent.
 
+use super::headers::is_identity_header;
 use super::preparations::Side;
 use super::{edits, headers};
 use crate::bindings::weir::plugin::request::Host;
@@ -38,10 +39,19 @@ pub(super) fn edit(exchange: &mut Exchange, phase: Phase, edits: &[HeaderEdit]) 
     to_write(exchange, phase).and_then(|request| apply(request, edits))
 }
 
-/// All values of a header as one. `host` is there even when no plugin has written it: then the client's is.
-pub(super) fn header(request: &RequestHead, name: &str) -> Option<Vec<u8>> {
-    let value = headers::joined(&request.headers, name);
-    if value.is_none() && name.eq_ignore_ascii_case("host") { own_host(request) } else { value }
+/// All values of a header as one. `host` is there even when no plugin has written it: then the client's is. What says who calls is
+/// the gateway's word.
+pub(super) fn header(exchange: &Exchange, name: &str) -> Option<Vec<u8>> {
+    if is_identity_header(name) {
+        return told(exchange, name).map(|value| value.as_bytes().to_vec());
+    }
+    let value = headers::joined(&exchange.request.headers, name);
+    if value.is_none() && name.eq_ignore_ascii_case("host") { own_host(&exchange.request) } else { value }
+}
+
+fn told<'a>(exchange: &'a Exchange, name: &str) -> Option<&'a HeaderValue> {
+    let headers = exchange.caller.as_ref()?.headers();
+    headers.iter().find(|(told, _)| told.as_str().eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 impl Host for State {
@@ -69,22 +79,32 @@ impl Host for State {
     }
 
     fn header(&mut self, name: String) -> Result<Option<Vec<u8>>> {
-        let value = header(&self.lent()?.request, &name);
+        let value = header(self.lent()?, &name);
         self.charge(name.len() + value.as_ref().map_or(0, Vec::len))?;
         Ok(value)
     }
     fn header_values(&mut self, name: String) -> Result<Vec<Vec<u8>>> {
-        let request = &self.lent()?.request;
-        let mut values = headers::apart(&request.headers, &name);
-        if values.is_empty() && name.eq_ignore_ascii_case("host") {
-            values.extend(own_host(request));
+        let exchange = self.lent()?;
+        let request = &exchange.request;
+        let mut values = Vec::new();
+        if is_identity_header(&name) {
+            values.extend(told(exchange, &name).map(|value| value.as_bytes().to_vec()));
+        } else {
+            values = headers::apart(&request.headers, &name);
+            if values.is_empty() && name.eq_ignore_ascii_case("host") {
+                values.extend(own_host(request));
+            }
         }
         self.charge(name.len() + values.iter().map(Vec::len).sum::<usize>())?;
         Ok(values)
     }
     fn headers(&mut self) -> Result<Vec<Field>> {
-        let request = &self.lent()?.request;
+        let exchange = self.lent()?;
+        let request = &exchange.request;
         let mut fields = headers::fields(&request.headers);
+        fields.retain(|field| !is_identity_header(&field.name));
+        let told = exchange.caller.iter().flat_map(|caller| caller.headers());
+        fields.extend(told.map(|(name, value)| Field { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() }));
         if !request.headers.contains_key(HOST) {
             fields.extend(own_host(request).map(|value| Field { name: "host".into(), value }));
         }
@@ -136,7 +156,7 @@ impl Host for State {
     fn set_headers(&mut self, fields: Vec<Field>) -> Result<std::result::Result<(), HeaderFault>> {
         self.charge(headers::weight(&fields))?;
         let edits = edits::sets(&mut self.names, fields, true);
-        Ok(self.request_to_write()?.and_then(|request| headers::apply(&mut request.headers, edits?.into_iter())))
+        Ok(self.request_to_write()?.and_then(|request| headers::apply(&mut request.headers, &edits?)))
     }
     fn prepare_edits(&mut self, edits: Vec<WitEdit>) -> Result<std::result::Result<u32, HeaderFault>> {
         self.prepare_list(Side::Request, edits)
@@ -162,14 +182,14 @@ fn apply(request: &mut RequestHead, edits: &[HeaderEdit]) -> std::result::Result
     let asks_for_host =
         |edit: &HeaderEdit| matches!(edit, HeaderEdit::SetIfPresent(name, _) | HeaderEdit::AddIfAbsent(name, _) if name == HOST);
     if request.host.is_empty() || !edits.iter().any(asks_for_host) {
-        return headers::apply(&mut request.headers, edits.iter().cloned());
+        return headers::apply(&mut request.headers, edits);
     }
     let settled = edits.iter().filter_map(|edit| match edit {
         HeaderEdit::AddIfAbsent(name, _) if name == HOST => None,
         HeaderEdit::SetIfPresent(name, value) if name == HOST => Some(HeaderEdit::Set(name.clone(), value.clone())),
         other => Some(other.clone()),
     });
-    headers::apply(&mut request.headers, settled.collect::<Vec<_>>().into_iter())
+    headers::apply(&mut request.headers, &settled.collect::<Vec<_>>())
 }
 
 fn own_host(request: &RequestHead) -> Option<Vec<u8>> {

@@ -1,18 +1,17 @@
 //! `response`: reading the response's head, and writing it before and after it exists.
 
+use super::counters::Announced;
 use super::preparations::Side;
 use super::{edits, headers};
 use crate::bindings::weir::plugin::response::Host;
 use crate::bindings::weir::plugin::types::{Field, HeaderEdit as WitEdit, HeaderFault};
-use crate::exchange::{Exchange, HeaderEdit, Kill, ResponseHead};
+use crate::exchange::{Exchange, HeaderEdit, Kill, PendingEdit, ResponseHead};
 use crate::limits::HEADERS;
 use crate::state::State;
 use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
 use wasmtime::Result;
 use weir_model::Phase;
-
-/// Room that is made for writes that wait: more than a plugin usually makes, so that the list does not grow step by step.
-const PENDING_EDITS: usize = 12;
 
 type Written = std::result::Result<(), HeaderFault>;
 
@@ -22,28 +21,65 @@ impl State {
     }
 
     /// As [`edit`], on the exchange that is lent.
-    fn edit_response(&mut self, edits: impl ExactSizeIterator<Item = HeaderEdit>) -> Result<Written> {
+    fn edit_response(&mut self, change: HeaderEdit) -> Result<Written> {
         let phase = self.phase;
         let exchange = self.lent()?;
-        Ok(phase.map_or(Err(HeaderFault::HeadAlreadySent), |phase| edit(exchange, phase, edits)))
+        Ok(phase.map_or(Err(HeaderFault::HeadAlreadySent), |phase| edit(exchange, phase, change)))
+    }
+    /// As [`edit_all`], on the exchange that is lent.
+    fn edit_response_all(&mut self, edits: &Arc<[HeaderEdit]>) -> Result<Written> {
+        let phase = self.phase;
+        let exchange = self.lent()?;
+        Ok(phase.map_or(Err(HeaderFault::HeadAlreadySent), |phase| edit_all(exchange, phase, edits)))
     }
 }
 
-/// Writes to the response, or keeps the writes until there is one: all or none.
-pub(super) fn edit(exchange: &mut Exchange, phase: Phase, edits: impl ExactSizeIterator<Item = HeaderEdit>) -> Written {
+/// Writes to the response, or keeps the write until there is one.
+fn edit(exchange: &mut Exchange, phase: Phase, edit: HeaderEdit) -> Written {
+    match writable(exchange, phase)? {
+        Some(headers) => headers::apply(headers, std::slice::from_ref(&edit)),
+        None => keep(exchange, edit.into()),
+    }
+}
+
+/// Makes a prepared list, or keeps it until there is a response: all or none.
+pub(super) fn edit_all(exchange: &mut Exchange, phase: Phase, edits: &Arc<[HeaderEdit]>) -> Written {
+    match writable(exchange, phase)? {
+        Some(headers) => headers::apply(headers, edits),
+        None => keep(exchange, PendingEdit::List(Arc::clone(edits))),
+    }
+}
+
+/// Tells how limits stand; what does not fit any more is left out.
+pub(super) fn announce(exchange: &mut Exchange, phase: Phase, announced: Announced) {
+    match writable(exchange, phase) {
+        Ok(Some(headers)) => announced.write(|name, value| {
+            let _full = headers::set(headers, name, value);
+        }),
+        Ok(None) => {
+            let _full = keep(exchange, PendingEdit::Announced(announced));
+        }
+        Err(_too_late) => {}
+    }
+}
+
+/// The response's headers, while they may be written; none: there is no response yet.
+fn writable(exchange: &mut Exchange, phase: Phase) -> std::result::Result<Option<&mut HeaderMap>, HeaderFault> {
     match &mut exchange.response {
         _ if phase == Phase::Log => Err(HeaderFault::HeadAlreadySent),
         Some(ResponseHead { sent: true, .. }) => Err(HeaderFault::HeadAlreadySent),
-        Some(response) => headers::apply(&mut response.headers, edits),
-        None if exchange.response_edits.len() + edits.len() > HEADERS => Err(HeaderFault::TooMany),
-        None => {
-            if exchange.response_edits.capacity() == 0 {
-                exchange.response_edits.reserve(PENDING_EDITS);
-            }
-            exchange.response_edits.extend(edits);
-            Ok(())
-        }
+        Some(response) => Ok(Some(&mut response.headers)),
+        None => Ok(None),
     }
+}
+
+fn keep(exchange: &mut Exchange, edit: PendingEdit) -> Written {
+    let waiting: usize = exchange.response_edits.iter().map(PendingEdit::count).sum();
+    if waiting + edit.count() > HEADERS {
+        return Err(HeaderFault::TooMany);
+    }
+    exchange.response_edits.push(edit);
+    Ok(())
 }
 
 impl Host for State {
@@ -85,14 +121,14 @@ impl Host for State {
     fn set_header(&mut self, name: String, value: Vec<u8>) -> Result<Written> {
         self.charge(name.len() + value.len())?;
         match (self.names.writable(&name), headers::value(value)) {
-            (Ok(name), Ok(value)) => self.edit_response([HeaderEdit::Set(name, value)].into_iter()),
+            (Ok(name), Ok(value)) => self.edit_response(HeaderEdit::Set(name, value)),
             (Err(fault), _) | (_, Err(fault)) => Ok(Err(fault)),
         }
     }
     fn add_header(&mut self, name: String, value: Vec<u8>) -> Result<Written> {
         self.charge(name.len() + value.len())?;
         match (self.names.writable(&name), headers::value(value)) {
-            (Ok(name), Ok(value)) => self.edit_response([HeaderEdit::Add(name, value)].into_iter()),
+            (Ok(name), Ok(value)) => self.edit_response(HeaderEdit::Add(name, value)),
             (Err(fault), _) | (_, Err(fault)) => Ok(Err(fault)),
         }
     }
@@ -100,14 +136,14 @@ impl Host for State {
         self.charge(name.len())?;
         if let Ok(name) = headers::writable(&name) {
             // Nothing happens where it cannot be removed any more.
-            let _too_late = self.edit_response([HeaderEdit::Remove(name)].into_iter())?;
+            let _too_late = self.edit_response(HeaderEdit::Remove(name))?;
         }
         Ok(())
     }
     fn set_headers(&mut self, fields: Vec<Field>) -> Result<Written> {
         self.charge(headers::weight(&fields))?;
         match edits::sets(&mut self.names, fields, false) {
-            Ok(edits) => self.edit_response(edits.into_iter()),
+            Ok(edits) => self.edit_response_all(&edits.into()),
             Err(fault) => Ok(Err(fault)),
         }
     }
@@ -117,6 +153,6 @@ impl Host for State {
     fn apply_edits(&mut self, edits: u32) -> Result<Written> {
         self.charge(4)?;
         let edits = self.prepared_list(Side::Response, edits)?;
-        self.edit_response(edits.iter().cloned())
+        self.edit_response_all(&edits)
     }
 }

@@ -80,7 +80,7 @@ fn goes_through(
         }
         Step::EditResponse(number) => {
             let edits = preparations.edits(Side::Response, number);
-            edits.is_some_and(|edits| response::edit(exchange, phase, edits.iter().cloned()).is_ok())
+            edits.is_some_and(|edits| response::edit_all(exchange, phase, edits).is_ok())
         }
         Step::AuthenticateBy(number) => {
             let lookup = preparations.lookup(number);

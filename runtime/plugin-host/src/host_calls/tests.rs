@@ -177,7 +177,7 @@ fn response_writes_before_there_is_a_response_wait_in_order() {
     state.exchange.response_edits.iter().for_each(|edit| edit.apply(&mut headers));
     assert_eq!(headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(headers.len(), 2);
-    state.exchange.response_edits = vec![HeaderEdit::Remove(http::header::SERVER); HEADERS];
+    state.exchange.response_edits = (0..HEADERS).map(|_| HeaderEdit::Remove(http::header::SERVER).into()).collect();
     assert_eq!(response::Host::set_header(&mut state, "a".into(), vec![]).unwrap(), Err(HeaderFault::TooMany));
 }
 
@@ -215,18 +215,27 @@ fn authenticating_sets_the_consumer_and_removes_what_was_forged() {
         state.exchange.request.headers.append(name, HeaderValue::from_static("forged"));
     }
     let found = credentials::Host::find(&mut state, "key-auth".into(), b"secret".to_vec()).unwrap().unwrap();
-    assert!(state.exchange.consumer.is_none(), "finding is not authenticating");
+    assert!(state.exchange.caller.is_none(), "finding is not authenticating");
     assert!(!String::from_utf8(found.data).unwrap().contains("secret"));
     assert!(credentials::Host::authenticate(&mut state, found.handle).unwrap());
-    let exchange = &state.exchange;
-    assert_eq!(exchange.consumer.as_ref().unwrap().id, alice);
-    assert_eq!(exchange.credential, Some(key));
-    assert_eq!(header(exchange, "x-consumer-id"), Some(alice.to_string().as_str()));
-    assert_eq!(header(exchange, "x-consumer-username"), Some("alice"));
-    assert_eq!(header(exchange, "x-consumer-custom-id"), Some("c-1"));
-    assert_eq!(header(exchange, "x-credential-identifier"), Some(key.to_string().as_str()));
-    assert_eq!(header(exchange, "x-other"), Some("forged"));
-    assert_eq!(exchange.request.headers.len(), 5, "{:?}", exchange.request.headers);
+    let caller = state.exchange.caller.clone().unwrap();
+    assert_eq!((caller.consumer.id, caller.credential), (alice, Some(key)));
+    for (name, value) in [
+        ("X-Consumer-Id", alice.to_string()),
+        ("x-consumer-username", "alice".to_owned()),
+        ("x-consumer-custom-id", "c-1".to_owned()),
+        ("x-credential-identifier", key.to_string()),
+    ] {
+        assert_eq!(request::Host::header(&mut state, name.into()).unwrap(), Some(value.clone().into_bytes()), "{name}");
+        assert_eq!(request::Host::header_values(&mut state, name.into()).unwrap(), [value.into_bytes()], "{name}");
+    }
+    for name in ["x_consumer_custom_id", "x-anonymous-consumer"] {
+        assert_eq!(request::Host::header(&mut state, name.into()).unwrap(), None, "{name}");
+        assert!(request::Host::header_values(&mut state, name.into()).unwrap().is_empty(), "{name}");
+    }
+    let fields = request::Host::headers(&mut state).unwrap();
+    assert_eq!(fields.iter().filter(|field| field.value == b"forged").count(), 1, "only x-other");
+    assert_eq!(fields.len(), 6, "that, four about the caller, and host: {fields:?}");
     let who = exchange::Host::consumer(&mut state).unwrap().unwrap();
     assert_eq!((who.username.as_deref(), who.custom_id.as_deref()), (Some("alice"), Some("c-1")));
 }
@@ -239,12 +248,11 @@ fn an_anonymous_consumer_is_marked_as_one() {
     state.exchange.request.headers.insert("x-credential-identifier", HeaderValue::from_static("forged"));
     assert!(!credentials::Host::authenticate_anonymous(&mut state, "nobody".into()).unwrap());
     assert!(credentials::Host::authenticate_anonymous(&mut state, "guest".into()).unwrap());
-    assert_eq!(header(&state.exchange, "x-anonymous-consumer"), Some("true"));
-    assert_eq!(header(&state.exchange, "x-credential-identifier"), None);
-    assert_eq!(state.exchange.credential, None);
-    state.exchange.consumer = None;
+    assert_eq!(request::Host::header(&mut state, "x-anonymous-consumer".into()).unwrap().as_deref(), Some(&b"true"[..]));
+    assert_eq!(request::Host::header(&mut state, "x-credential-identifier".into()).unwrap(), None);
+    assert_eq!(state.exchange.caller.take().unwrap().credential, None);
     assert!(credentials::Host::authenticate_anonymous(&mut state, guest.to_string()).unwrap());
-    assert_eq!(state.exchange.consumer.as_ref().unwrap().id, guest);
+    assert_eq!(state.exchange.caller.as_ref().unwrap().consumer.id, guest);
 }
 
 #[test]
@@ -275,7 +283,7 @@ fn handles_that_were_not_given_authenticate_nobody() {
     state.entry_slot = 3;
     state.exchange.request.sent = true;
     assert!(!credentials::Host::authenticate(&mut state, handle).unwrap(), "the upstream could not be told");
-    assert!(state.exchange.consumer.is_none());
+    assert!(state.exchange.caller.is_none());
 }
 
 #[test]
