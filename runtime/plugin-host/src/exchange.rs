@@ -6,6 +6,7 @@ use crate::host_calls::counters::Announced;
 use bytes::Bytes;
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub struct Exchange {
     /// The response head, once there is one.
     pub response: Option<ResponseHead>,
     /// Header writes made before there was a response, in order; the proxy applies them to whatever reply the client gets.
-    pub response_edits: Vec<PendingEdit>,
+    pub response_edits: PendingEdits,
     /// The client's address after `trusted_ips`.
     pub client_ip: IpAddr,
     /// The matched route.
@@ -50,7 +51,7 @@ impl Exchange {
             id,
             request,
             response: None,
-            response_edits: Vec::new(),
+            response_edits: PendingEdits::new(),
             client_ip,
             route: None,
             service: None,
@@ -114,6 +115,9 @@ pub struct ResponseHead {
     /// True once it went to the client.
     pub sent: bool,
 }
+
+/// Writes in their order. The usual few lie in the exchange itself.
+pub type PendingEdits = SmallVec<[PendingEdit; 2]>;
 
 /// Header writes that wait for the response. They can be applied more than once: a response may be replaced.
 pub enum PendingEdit {

@@ -159,8 +159,8 @@ impl Announced {
             let value = match tells {
                 Tells::Fixed(value) => Some(value.clone()),
                 Tells::TightestLimit(values) => self.tightest.and_then(|at| values.get(at)).cloned(),
-                Tells::Remaining(of) => usage(*of).map(|(limit, usage)| limit.max.saturating_sub(usage.used).into()),
-                Tells::Reset(of) => usage(*of).map(|(_, usage)| usage.resets_in.into()),
+                Tells::Remaining(of) => usage(*of).and_then(|(limit, usage)| number(limit.max.saturating_sub(usage.used))),
+                Tells::Reset(of) => usage(*of).and_then(|(_, usage)| number(u64::from(usage.resets_in))),
             };
             if let Some(value) = value {
                 write(header.clone(), value);
@@ -254,6 +254,22 @@ fn announcement(announced: WitAnnouncement, windows: &[Window]) -> std::result::
 
 /// `u64::MAX` has twenty.
 const DIGITS: usize = 20;
+
+/// A number as a header's value, in one allocation: this runs several times for each request.
+fn number(number: u64) -> Option<HeaderValue> {
+    let mut digits = [0; DIGITS];
+    let mut left = number;
+    let mut start = DIGITS;
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        start = at;
+        if left == 0 {
+            break;
+        }
+    }
+    HeaderValue::from_bytes(digits.get(start..)?).ok()
+}
 
 /// Bytes of names and values.
 fn weight(rule: &WitRule) -> usize {
