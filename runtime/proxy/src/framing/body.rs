@@ -23,15 +23,26 @@ pub struct BodyScan {
     state: BodyState,
     /// Bytes of extensions or of trailers so far.
     extra: u32,
-    /// Whether blanks may follow a chunk size: some servers pad it.
+    /// Whether blanks may stand between a chunk size and what ends it: some servers pad it.
     padded_sizes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum BodyState {
     Length(u64),
-    Size { size: u64, digits: u8 },
-    Extension { size: u64, length: u32 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Blanks after a size; only `;` or the end of the line may follow, or the size would be another one to another reader.
+    Padding {
+        size: u64,
+        length: u32,
+    },
+    Extension {
+        size: u64,
+        length: u32,
+    },
     SizeLf(u64),
     Data(u64),
     DataCr,
@@ -62,7 +73,8 @@ impl BodyScan {
         };
         Self { state, extra: 0, padded_sizes: false }
     }
-    /// At the first byte of a response's body. Upstreams are the operator's own: blanks after a chunk size are let pass.
+    /// At the first byte of a response's body. Upstreams are the operator's own: blanks after a chunk size are let pass, as RFC 9112,
+    /// 7.1.1 asks before a `;`, and as old servers write them before the end of the line.
     pub fn of_response(framing: BodyFraming) -> Self {
         Self { padded_sizes: true, ..Self::new(framing) }
     }
@@ -130,8 +142,13 @@ impl BodyScan {
             }
             (Size { size, digits: 1.. }, b'\r') => SizeLf(size),
             (Size { size, digits: 1.. }, b';') => Extension { size, length: 0 },
-            (Size { size, digits: 1.. }, b' ' | b'\t') if self.padded_sizes => Extension { size, length: 0 },
-            (Extension { size, .. }, b'\r') => SizeLf(size),
+            (Size { size, digits: 1.. }, b' ' | b'\t') if self.padded_sizes => Padding { size, length: 0 },
+            (Padding { size, length }, b' ' | b'\t') if length < CHUNK_EXTENSION_LIMIT => {
+                self.count(CHUNK_EXTENSIONS_LIMIT)?;
+                Padding { size, length: length + 1 }
+            }
+            (Padding { size, length }, b';') => Extension { size, length },
+            (Padding { size, .. } | Extension { size, .. }, b'\r') => SizeLf(size),
             (Extension { size, length }, b'\t' | 0x20..=0x7e | 0x80..) if length < CHUNK_EXTENSION_LIMIT => {
                 self.count(CHUNK_EXTENSIONS_LIMIT)?;
                 Extension { size, length: length + 1 }

@@ -199,3 +199,59 @@ fn malformed_chunks_are_refused() {
         assert_eq!(body(BodyFraming::Chunked, bytes.as_bytes()), Err(BodyFault), "{:?}", &bytes[..bytes.len().min(30)]);
     }
 }
+
+#[test]
+fn a_chunk_size_line_is_read_in_one_way_or_not_at_all() {
+    let long = format!("2{}", " ".repeat(1000));
+    // The line, and whether a client and an upstream may write it. What both may, both mean by two bytes.
+    for (line, client, upstream) in [
+        ("2", true, true),
+        ("02", true, true),
+        ("2;x", true, true),
+        ("2;x=\"y z\"", true, true),
+        ("2; x", true, true),
+        // Blanks before the end or before an extension: refused where an attacker could write them.
+        ("2 ;x", false, true),
+        ("2\t;x", false, true),
+        ("2 ", false, true),
+        ("2\t", false, true),
+        ("2 \t ", false, true),
+        // Two sizes in one line.
+        ("2 3", false, false),
+        ("2\t3", false, false),
+        ("2 x", false, false),
+        ("2 \u{b}", false, false),
+        (" 2", false, false),
+        ("\t2", false, false),
+        ("+2", false, false),
+        ("-2", false, false),
+        ("0x2", false, false),
+        ("2h", false, false),
+        ("2,", false, false),
+        ("2_0", false, false),
+        ("", false, false),
+        (";x", false, false),
+        (" ", false, false),
+        ("ffffffffffffffff2", false, false),
+        ("00000000000000002", false, false),
+        (long.as_str(), false, false),
+    ] {
+        let body = format!("{line}\r\nab\r\n0\r\n\r\n");
+        for (mut scan, taken, side) in [
+            (BodyScan::new(BodyFraming::Chunked), client, "a client"),
+            (BodyScan::of_response(BodyFraming::Chunked), upstream, "an upstream"),
+        ] {
+            let read = scan.advance(body.as_bytes()).map(|length| (length, scan.ended()));
+            let expected = if taken { Ok((body.len(), true)) } else { Err(BodyFault) };
+            assert_eq!(read, expected, "{line:?} of {side}");
+        }
+    }
+}
+
+#[test]
+fn a_chunk_size_beyond_what_a_length_can_hold_is_refused() {
+    for mut scan in [BodyScan::new(BodyFraming::Chunked), BodyScan::of_response(BodyFraming::Chunked)] {
+        assert_eq!(scan.clone().advance(b"ffffffffffffffff\r\n"), Ok(18), "the largest that there is");
+        assert_eq!(scan.advance(b"10000000000000000\r\n"), Err(BodyFault));
+    }
+}
