@@ -63,6 +63,8 @@ fn refused() -> Vec<(&'static str, u16, Vec<u8>)> {
         ("encoded NUL", 400, get("GET /%00 HTTP/1.1", "host: a\r\n")),
         ("broken escape", 400, get("GET /%zz HTTP/1.1", "host: a\r\n")),
         ("hidden dot segment", 400, get("GET /a/..%2fb HTTP/1.1", "host: a\r\n")),
+        ("overlong slash", 400, get("GET /..%C0%AF HTTP/1.1", "host: a\r\n")),
+        ("overlong dots", 400, get("GET /a/%C0%AE%C0%AE/b HTTP/1.1", "host: a\r\n")),
         ("Connection names Authorization", 400, get("GET / HTTP/1.1", "host: a\r\nconnection: close, Authorization\r\n")),
         ("Connection names X-Forwarded-For", 400, get("GET / HTTP/1.1", "host: a\r\nconnection: x-forwarded-for\r\n")),
         ("target too long", 414, get(&format!("GET /{} HTTP/1.1", "a".repeat(9000)), "host: a\r\n")),
