@@ -9,6 +9,7 @@ mod body;
 
 pub use body::{BodyFault, BodyScan};
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 /// Digits of a Content-Length: below the largest u64, so that adding up cannot overflow.
@@ -294,8 +295,9 @@ fn is_host(text: &[u8]) -> bool {
     let (name, port) = match text.first() {
         Some(b'[') => match memchr::memchr(b']', text) {
             Some(end) => {
-                let address = text.get(1..end).unwrap_or_default();
-                if address.is_empty() || !address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
+                // Not only its characters: the parser behind refuses some of what is no address.
+                let address = std::str::from_utf8(text.get(1..end).unwrap_or_default()).unwrap_or_default();
+                if address.parse::<Ipv6Addr>().is_err() {
                     return false;
                 }
                 (&b"v6"[..], text.get(end + 1..).unwrap_or_default())
@@ -348,5 +350,7 @@ static TOKEN: [bool; 256] = {
     table
 };
 
+#[cfg(test)]
+mod parser_tests;
 #[cfg(test)]
 mod tests;

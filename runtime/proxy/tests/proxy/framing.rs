@@ -102,6 +102,40 @@ fn ambiguous_heads_are_answered_by_us_and_the_connection_is_closed() {
     }
 }
 
+/// The parser behind our own check answers without a body and without a proper event: it must never get to.
+#[test]
+fn whatever_byte_stands_in_a_target_it_is_served_or_refused_by_us() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::to(upstream.address).start();
+    // What real clients send without escaping it.
+    for target in ["/a|b", "/a^b", "/{a}", "/a\"b", "/?q={a}|^`b", "/a%7Cb"] {
+        assert_eq!(gateway.get(target).status, 200, "{target}");
+        upstream.next();
+    }
+    let mut refused = Vec::new();
+    for byte in (0..=u8::MAX).filter(|byte| *byte != b'\n') {
+        for (start, end) in [(&b"/a"[..], &b"z"[..]), (b"/a?b=", b"z")] {
+            let mut client = gateway.client();
+            let target = [start, &[byte], end].concat();
+            client.send(&[b"GET ", &target[..], b" HTTP/1.1\r\nhost: a\r\n\r\n"].concat());
+            let response = client.response();
+            if response.status == 200 {
+                // The path is normalised, the query goes as it came.
+                let line = upstream.next().line().to_owned();
+                assert!(start == b"/a" || line.as_bytes()[4..].starts_with(&target), "{line:?}");
+                continue;
+            }
+            assert_eq!((response.status, response.json()["message"].as_str()), (400, Some("Bad request")), "{byte:#04x}");
+            refused.push((byte, response.json()["request_id"].clone()));
+        }
+    }
+    let events = gateway.stop();
+    for (byte, id) in refused {
+        let event = events.iter().find(|event| event["request_id"] == id).expect("the event of a refusal");
+        assert!(event["error"] == "request_head" || event["error"] == "request_path", "{byte:#04x}: {event}");
+    }
+}
+
 /// Bodies that break their framing after a proper head: the upstream may have got the head, but never a complete request.
 #[test]
 fn malformed_chunks_never_become_a_complete_request() {
