@@ -10,11 +10,11 @@ use hyper::rt::ReadBufCursor;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -39,11 +39,13 @@ pub enum ClientStream {
 impl ClientStream {
     /// Lets the close be a reset.
     pub fn reset_on_close(&self) -> io::Result<()> {
-        let socket = match self {
+        socket2::SockRef::from(self.socket()).set_linger(Some(std::time::Duration::ZERO))
+    }
+    fn socket(&self) -> &TcpStream {
+        match self {
             ClientStream::Plain(stream) => stream,
             ClientStream::Tls(stream) => stream.get_ref().0,
-        };
-        socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO))
+        }
     }
 }
 
@@ -123,6 +125,8 @@ pub struct Client {
     pub closing: Cell<bool>,
     /// The last reply broke off and its end is the connection's: the close must not look like a proper one.
     pub torn: Cell<bool>,
+    /// Whether the parser waits for the socket, and so will see its end.
+    listening: Cell<bool>,
     /// The task that serves it.
     waker: RefCell<Option<Waker>>,
     stream: RefCell<ClientStream>,
@@ -133,6 +137,8 @@ pub struct Client {
 /// Where the client's byte stream is.
 struct Wire {
     place: Place,
+    /// Heads that the parser was given.
+    heads: u64,
     /// A head that is not complete yet.
     head: Vec<u8>,
     /// Judged bytes that the parser had no room for.
@@ -158,6 +164,7 @@ impl Wire {
                     }
                     Progress::Refused(fault) => self.place = Place::Refused(fault),
                     Progress::Complete(length, framing) => {
+                        self.heads += 1;
                         let (head, rest) = bytes.split_at_checked(length).unwrap_or((bytes, b""));
                         sink(head);
                         bytes = rest;
@@ -171,6 +178,7 @@ impl Wire {
                         Progress::Incomplete => return,
                         Progress::Refused(fault) => self.place = Place::Refused(fault),
                         Progress::Complete(length, framing) => {
+                            self.heads += 1;
                             sink(self.head.get(..length).unwrap_or_default());
                             bytes = bytes.get(length.saturating_sub(known)..).unwrap_or_default();
                             // A long head is rare: its memory is not kept for the life of the connection.
@@ -194,6 +202,13 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Whether the body of that request, counted from 1, is not complete: whoever reads it will see the end of the stream.
+    fn is_in_body_of(&self, request: u64) -> bool {
+        matches!(&self.place, Place::Body(scan) if self.heads == request && !scan.ended())
+    }
+}
+
 impl Client {
     /// Takes a connection that was accepted (and shaken hands with).
     pub fn new(stream: ClientStream, facts: ClientFacts) -> Rc<Self> {
@@ -207,9 +222,10 @@ impl Client {
             requests: Cell::new(0),
             closing: Cell::new(false),
             torn: Cell::new(false),
+            listening: Cell::new(false),
             waker: RefCell::new(None),
             stream: RefCell::new(stream),
-            wire: RefCell::new(Wire { place: Place::Head(HeadScan::default()), head: Vec::new(), ready: Vec::new() }),
+            wire: RefCell::new(Wire { place: Place::Head(HeadScan::default()), heads: 0, head: Vec::new(), ready: Vec::new() }),
             head_began: Cell::new(None),
         })
     }
@@ -232,6 +248,23 @@ impl Client {
     /// Whether a head has begun and is not complete yet.
     pub fn in_head(&self) -> bool {
         !self.wire.borrow().head.is_empty()
+    }
+    /// Whether an exchange is being served while nobody would notice the end of the stream, because what came after the request waits.
+    pub fn is_unheard(&self) -> bool {
+        self.busy.get() && !self.listening.get() && !self.wire.borrow().is_in_body_of(self.requests.get())
+    }
+    /// Whether the client has closed its side, whatever it sent before.
+    pub fn has_closed(&self) -> bool {
+        let stream = self.stream.borrow();
+        // Urgent data, which nobody sends, is asked for: besides it only the close is told then, not bytes that wait.
+        let told = pin!(stream.socket().ready(Interest::PRIORITY)).poll(&mut Context::from_waker(Waker::noop()));
+        matches!(told, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+    /// Waits for bytes without taking them.
+    #[cfg(test)]
+    #[expect(clippy::await_holding_refcell_ref, reason = "the only task of its test")]
+    pub async fn has_bytes(&self) {
+        self.stream.borrow().socket().readable().await.unwrap();
     }
     /// A head is complete and an exchange begins. Returns when its first byte came.
     pub fn exchange_begins(&self) -> Instant {
@@ -277,6 +310,7 @@ impl Client {
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.listening.set(false);
         let mut wire = self.wire.borrow_mut();
         let wire = &mut *wire;
         if !wire.ready.is_empty() {
@@ -311,6 +345,7 @@ impl Client {
             });
             let Poll::Ready(came) = came else {
                 self.wait_for_bytes(wire);
+                self.listening.set(true);
                 return Poll::Pending;
             };
             if !came? || cursor.remaining() < before {

@@ -6,6 +6,7 @@ use crate::client_io::{Client, ClientFacts, ClientIo, ClientStream};
 use crate::deadlines::Wait;
 use crate::error::ProxyError;
 use crate::exchange;
+use crate::leaving::Leaving;
 use crate::reply;
 use crate::worker::{Worker, add};
 use hyper::server::conn::http1;
@@ -37,6 +38,8 @@ enum End {
     Late(Wait),
     /// The node drains, and nothing is being served.
     Drained,
+    /// The client has left, and nobody else has noticed.
+    Left,
 }
 
 /// Serves a connection.
@@ -54,6 +57,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: ClientStream, facts: Clie
             .max_buf_size(BUFFER_BYTES.max(2 * worker.settings().request_head_limit_bytes))
             .serve_connection(ClientIo(Rc::clone(&client)), service);
         let mut parser = pin!(parser);
+        let mut leaving = Leaving::default();
         poll_fn(|cx| {
             client.remember_task(cx);
             loop {
@@ -62,6 +66,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: ClientStream, facts: Clie
                 }
                 if client.is_done() {
                     return Poll::Ready(End::Drained);
+                }
+                if leaving.poll(cx, &client).is_ready() {
+                    return Poll::Ready(End::Left);
                 }
                 let Poll::Ready(late) = client.waits.poll(cx) else { return Poll::Pending };
                 // The last reply is still being taken: the connection is not idle, only slow.
@@ -104,7 +111,7 @@ async fn last_word(worker: &Worker, client: Client, end: End) {
             (None, _) => None,
         },
         End::Late(Wait::Receive) if client.in_head() => Some(ProxyError::RequestHeadTimeout),
-        End::Late(_) => return,
+        End::Late(_) | End::Left => return,
         End::Drained => None,
     };
     let told = error.map(|error| (log(worker, &client, &error), error));

@@ -13,6 +13,7 @@ mod forward;
 mod framing;
 mod headers;
 mod ids;
+mod leaving;
 mod listener;
 mod proxy;
 mod reply;

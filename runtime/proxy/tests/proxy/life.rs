@@ -115,6 +115,66 @@ fn a_client_that_leaves_lets_the_upstream_go_and_is_logged_once() {
     assert!(gateway.stop().is_empty());
 }
 
+/// What waits behind the request that is served: another one, one that is not complete, one that is refused, more than any buffer.
+#[test]
+fn a_client_that_leaves_is_noticed_whatever_it_has_sent_ahead() {
+    let large = format!("POST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 300000\r\n\r\n{}", "x".repeat(300_000));
+    for (first, ahead) in [
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET /2 HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi", "GET /2 HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET /2 HTTP/1.1\r\nho"),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "POST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nh"),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET /2 HTTP/1.1\r\nhost : a\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", large.as_str()),
+    ] {
+        // The end of the stream stands behind what the kernel has no room for; a reset overtakes it.
+        for reset in [true, false].into_iter().take(if ahead.len() > 100_000 { 1 } else { 2 }) {
+            let (left, leaving) = channel();
+            // Reads the request and never answers.
+            let upstream = Upstream::serving(move |mut wire, sender| {
+                let Some(seen) = wire.request() else { return };
+                sender.send(seen).ok();
+                left.send(wire.is_closed()).ok();
+            });
+            let mut gateway = Setup::to(upstream.address).start();
+            let mut client = gateway.client();
+            client.send(first.as_bytes());
+            upstream.next();
+            // All that the kernel takes: the last of these is more than the gateway reads.
+            client.stream.set_nonblocking(true).unwrap();
+            let _ = client.try_send(ahead.as_bytes());
+            if reset {
+                client.reset();
+            } else {
+                drop(client);
+            }
+            let name = &ahead[..ahead.len().min(60)];
+            assert_eq!(leaving.recv_timeout(DEADLINE), Ok(true), "the upstream is let go: {name:?}, reset: {reset}");
+            let event = gateway.events.next();
+            assert_eq!((&event["status"], &event["error"]), (&499.into(), &"client_gone".into()), "{name:?}, reset: {reset}");
+        }
+    }
+}
+
+/// As nginx does: who has closed its sending side is taken for gone. (Whoever wants the answer keeps the connection open.)
+#[test]
+fn a_client_that_closes_its_sending_side_before_the_answer_is_taken_for_gone() {
+    let (left, leaving) = channel();
+    let upstream = Upstream::serving(move |mut wire, sender| {
+        let Some(seen) = wire.request() else { return };
+        sender.send(seen).ok();
+        left.send(wire.is_closed()).ok();
+    });
+    let mut gateway = Setup::to(upstream.address).start();
+    let mut client = gateway.client();
+    client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    upstream.next();
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(leaving.recv_timeout(DEADLINE).expect("the upstream is let go"));
+    assert!(client.is_closed());
+    assert_eq!(gateway.events.next()["error"], "client_gone");
+}
+
 #[test]
 fn a_body_beyond_the_limit_is_answered_413() {
     let upstream = Upstream::serving(|mut wire, _| {
