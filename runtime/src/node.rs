@@ -3,6 +3,7 @@
 //! Only wiring: each step is one line that calls a room. Where the order matters the reason stands beside it.
 
 mod components;
+pub mod directory;
 mod facts;
 mod follow;
 mod listen;

@@ -3,13 +3,13 @@
 //! Knows where components come from and which one goes before which; not what is in them. Everything here blocks (it compiles),
 //! so it runs at start and on the thread that follows the store, never on a worker.
 
+use super::directory::{Local, read_local, wasm_files};
 use crate::node::NodeError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_model::entity::{Component, ComponentSettings};
 use weir_model::{Digest, Id, Kind, Op, Selection, View};
-use weir_plugin_host::limits::COMPONENT_BYTES;
 use weir_plugin_host::{Host, Origin};
 use weir_store::Store;
 
@@ -22,28 +22,6 @@ struct Stored {
     id: Id,
     digest: Digest,
     settings: ComponentSettings,
-}
-
-/// One file of `plugins_dir`.
-#[derive(Debug)]
-struct Local {
-    file: PathBuf,
-    bytes: Vec<u8>,
-    beside: Beside,
-}
-
-/// What a file `name.toml` beside `name.wasm` may say: the operator's decisions, which the component cannot make for itself.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Beside {
-    /// Capabilities: `credentials`, `counters`.
-    grants: Vec<String>,
-    isolation: Option<weir_model::entity::Isolation>,
-    on_failure: Option<weir_model::entity::OnFailure>,
-    cpu_budget_ms: Option<u64>,
-    memory_budget_bytes: Option<u64>,
-    host_calls_budget: Option<u64>,
-    host_bytes_budget: Option<u64>,
 }
 
 /// The node's components.
@@ -117,7 +95,7 @@ impl Components {
             tracing::warn!(plugin = name, file = %found.file.display(), "plugins_dir: the store has a component of that name, which serves");
             return Ok(None);
         }
-        let installed = self.host.install(&found.bytes, Origin::Directory, &found.beside.grants, found.beside.settings());
+        let installed = self.host.install(&found.bytes, Origin::Directory, &found.beside.grants, found.beside.settings.clone());
         installed.map(|_| Some(name)).map_err(|refusal| refusal.to_string())
     }
 
@@ -213,48 +191,4 @@ fn is_active(view: &dyn View, id: Id) -> bool {
 
 fn unreadable(id: Id, error: &serde_json::Error) -> NodeError {
     NodeError::Component { name: id.to_string(), version: String::new(), reason: format!("its entity cannot be read: {error}") }
-}
-
-fn wasm_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        // Anything else that looks like a plugin is refused by name rather than passed over: `.cwasm` above all.
-        if path.extension().is_some_and(|ending| ["wasm", "cwasm", "wat"].iter().any(|known| ending == *known)) {
-            files.push(path);
-        }
-    }
-    // The same order on every start.
-    files.sort();
-    Ok(files)
-}
-
-fn read_local(file: &Path) -> Result<Local, String> {
-    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-    // Before it is read: a file that landed there by mistake may be of any size.
-    if size > COMPONENT_BYTES as u64 {
-        return Err(format!("it has {size} bytes, {COMPONENT_BYTES} is the most"));
-    }
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    let settings = file.with_extension("toml");
-    let beside = match std::fs::read_to_string(&settings) {
-        Ok(text) => toml::from_str(&text).map_err(|error| format!("{}: {error}", settings.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Beside::default(),
-        Err(error) => return Err(format!("{}: {error}", settings.display())),
-    };
-    Ok(Local { file: file.to_path_buf(), bytes, beside })
-}
-
-impl Beside {
-    fn settings(&self) -> ComponentSettings {
-        let usual = ComponentSettings::default();
-        ComponentSettings {
-            isolation: self.isolation.unwrap_or(usual.isolation),
-            on_failure: self.on_failure.unwrap_or(usual.on_failure),
-            cpu_budget_ms: self.cpu_budget_ms.unwrap_or(usual.cpu_budget_ms),
-            memory_budget_bytes: self.memory_budget_bytes.unwrap_or(usual.memory_budget_bytes),
-            host_calls_budget: self.host_calls_budget.unwrap_or(usual.host_calls_budget),
-            host_bytes_budget: self.host_bytes_budget.unwrap_or(usual.host_bytes_budget),
-        }
-    }
 }

@@ -321,6 +321,7 @@ const BYTES_BUDGET_MAX: f64 = (1_u64 << 30) as f64;
 fn components() -> Schema {
     let defaults = serde_json::to_value(ComponentSettings::default()).unwrap_or_default();
     let budget = |name: &str, min: f64, max: f64| between(min, max).default(defaults.get(name).cloned().unwrap_or_default());
+    let grant = text().one_of(json!(["counters", "credentials"]));
     let fields = vec![
         id(),
         created_at(),
@@ -331,7 +332,7 @@ fn components() -> Schema {
         field("size", integer().required().immutable().about("Bytes.")),
         field("priority", integer().required().immutable().about("Higher runs first.")),
         field("phases", array(text()).required().immutable().about("What it handles.")),
-        field("grants", array(text()).default(json!([])).immutable().about("What it was allowed to import.")),
+        field("grants", array(grant).default(json!([])).immutable().about("What it was allowed to import.")),
         field("config_schema", Spec::new(Shape::Any).required().immutable().about("JSON Schema of its configuration.")),
         field("active", boolean().default(json!(true)).about("Whether this version serves; one version of a name does.")),
         field(
@@ -360,6 +361,15 @@ fn components() -> Schema {
         record: Record { fields, checks: vec![Check::Rule { fields: &["grants", "on_failure"], run: stays_closed }] },
         shorthands: &[],
     }
+}
+
+/// What an operator may say of a component, wherever it comes from: of an upload through the Admin API, of a file beside it.
+pub fn component_settings() -> Record {
+    const SETTINGS: [&str; 7] =
+        ["grants", "isolation", "on_failure", "cpu_budget_ms", "memory_budget_bytes", "host_calls_budget", "host_bytes_budget"];
+    let mut record = Schema::of(Kind::Component).record.clone();
+    record.fields.retain(|field| SETTINGS.contains(&field.name.as_ref()));
+    record
 }
 
 fn stays_closed(body: &Map<String, Value>, findings: &mut Findings) {

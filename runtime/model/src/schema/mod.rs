@@ -20,6 +20,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+pub use entities::component_settings;
 pub use process::{expired, present};
 pub use rules::REGEX_SIZE_LIMIT;
 
