@@ -161,9 +161,7 @@ fn start(settings: Settings, origin: Origin) -> Result<Node, NodeError> {
     let trouble = Trouble::default();
     let mut components = Components::new(Arc::clone(&host), Arc::clone(&store), runtime.handle().clone());
     components.install_stock()?;
-    if let Some(folder) = &settings.plugins_dir {
-        components.install_directory(folder);
-    }
+    components.install_directory(settings.plugins_dir.as_deref());
     let (follower, first) = Follower::begin(Arc::clone(&store), Arc::clone(&host), components, trouble.clone())?;
     // The proxy before the Admin API: what the API answers about serving must be true.
     let proxy = Proxy::start(settings.proxy.clone(), listeners.proxy, Arc::clone(&host), first).map_err(NodeError::Proxy)?;

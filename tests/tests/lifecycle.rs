@@ -19,7 +19,7 @@ fn a_node_says_that_it_is_healthy_and_stops_when_told() {
     let status: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(status["ready"], true);
     assert_eq!(status["database"]["store"]["kind"], "embedded");
-    assert_eq!(status["trouble"], json!({ "snapshot": null, "plugins_dir": {}, "settings": null }));
+    assert_eq!(status["trouble"], json!({ "snapshot": null, "plugins_dir": {}, "plugins_missing": {}, "settings": null }));
     let (code, said) = gateway.weir(&["stop"]);
     assert_eq!(code, 0, "{said}");
     assert!(gateway.wait().success());

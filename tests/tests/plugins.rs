@@ -251,6 +251,75 @@ fn plugins_dir_is_read_at_start_and_again_on_reload() {
     gateway.client().get("/good").send().expect(200);
 }
 
+/// Whether a reload or a start finds the file gone: the node serves, but nothing that the plugin should have judged.
+#[test]
+fn a_plugin_that_left_plugins_dir_closes_its_routes_and_is_named() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("neighbour.wasm");
+    std::fs::write(&file, component("neighbour")).unwrap();
+    let gateway = Gateway::builder().with("plugins_dir", &format!("{:?}", folder.path())).start();
+    let admin = gateway.admin();
+    admin.route_to("guarded", upstream.address()).plugin_on("guarded", "neighbour", json!({}));
+    admin.route_to("other", upstream.address());
+    gateway.client().get("/guarded").send().expect(200);
+    std::fs::remove_file(&file).unwrap();
+    gateway.signal("HUP");
+    until_missing(&gateway, true);
+    is_closed(&gateway);
+    // The same after a start.
+    let gateway = gateway.restarted_by("TERM");
+    until_missing(&gateway, true);
+    is_closed(&gateway);
+    // A global entry closes everything.
+    let entry = gateway.admin().ask("POST", "/plugins", &json!({ "name": "neighbour" }));
+    assert_eq!(entry.status, 400, "a plugin that is not there takes no new entries: {}", entry.text());
+    std::fs::write(&file, component("neighbour")).unwrap();
+    gateway.signal("HUP");
+    until_missing(&gateway, false);
+    gateway.client().get("/guarded").send().expect(200);
+    gateway.admin().post("/plugins", json!({ "name": "neighbour" }));
+    std::fs::remove_file(&file).unwrap();
+    let gateway = gateway.restarted_by("TERM");
+    gateway.client().get("/other").send().expect(500);
+    // Deleting what uses it opens the rest again, without the file.
+    for entry in gateway.admin().get("/plugins")["data"].as_array().unwrap() {
+        gateway.admin().delete(&format!("/plugins/{}", entry["id"].as_str().unwrap()));
+    }
+    gateway.client().get("/other").send().expect(200);
+    gateway.client().get("/guarded").send().expect(200);
+    until_missing(&gateway, false);
+}
+
+fn until_missing(gateway: &Gateway, missing: bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let trouble = Client::of(gateway.status_address()).get("/status").send().json()["trouble"].clone();
+        if trouble["plugins_missing"].get("neighbour").is_some() == missing {
+            assert_eq!(trouble["snapshot"], Value::Null);
+            return;
+        }
+        assert!(Instant::now() < deadline, "{trouble}\n{}", gateway.log());
+    }
+}
+
+fn is_closed(gateway: &Gateway) {
+    let reply = gateway.client().get("/guarded").send().expect(500);
+    assert!(reply.json()["request_id"].as_str().is_some_and(|id| id.len() == 32), "{}", reply.text());
+    gateway.client().get("/other").send().expect(200);
+    let log = gateway.log();
+    assert!(
+        log.lines().any(|line| line.contains("\"ERROR\"") && line.contains("neighbour") && line.contains("missing")),
+        "{log}"
+    );
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !gateway.access_log().iter().any(|event| {
+        event["error"] == "plugin_missing" && event["cause"].as_str().is_some_and(|cause| cause.contains("neighbour"))
+    }) {
+        assert!(Instant::now() < deadline, "{:?}", gateway.access_log());
+    }
+}
+
 #[test]
 fn an_uploaded_component_survives_a_restart_and_goes_only_when_nobody_uses_it() {
     let upstream = Upstream::start();

@@ -90,13 +90,14 @@ impl PhaseSet {
 /// An entry that may run, if the client's protocol is one of its `protocols`.
 #[derive(Debug)]
 pub struct Candidate<E> {
-    pub(crate) entry: Arc<E>,
+    /// Unset: this node has no component of its plugin's name, so it cannot run, and must not be passed over.
+    pub(crate) entry: Option<Arc<E>>,
     pub(crate) schemes: SchemeSet,
 }
 
 impl<E> Clone for Candidate<E> {
     fn clone(&self) -> Self {
-        Self { entry: Arc::clone(&self.entry), schemes: self.schemes }
+        Self { entry: self.entry.clone(), schemes: self.schemes }
     }
 }
 
@@ -122,6 +123,8 @@ pub struct Step<E = Entry> {
     pub(crate) plugin: Arc<str>,
     pub(crate) priority: i64,
     pub(crate) phases: PhaseSet,
+    /// Whether an entry of it may lack its component; the picked entry is asked again.
+    pub(crate) missing: bool,
     pub(crate) tiers: Vec<Tier<E>>,
 }
 
@@ -136,26 +139,30 @@ impl<E> Step<E> {
     }
     /// The entry that runs for this consumer, by Kong's precedence of scopes; none if all are for somebody else.
     pub fn pick(&self, scheme: Scheme, consumer: Option<Id>) -> Option<&Arc<E>> {
-        let candidate = self.tiers.iter().find_map(|tier| {
+        self.candidate(scheme, consumer)?.entry.as_ref()
+    }
+    fn candidate(&self, scheme: Scheme, consumer: Option<Id>) -> Option<&Candidate<E>> {
+        self.tiers.iter().find_map(|tier| {
             let candidate = match tier {
                 Tier::Anyone(candidate) => candidate,
                 Tier::ByConsumer(map) => map.get(&consumer?)?,
             };
             candidate.schemes.contains(scheme).then_some(candidate)
-        });
-        candidate.map(|candidate| &candidate.entry)
+        })
     }
 }
 
 /// The plugins of a route (or of all routes that have none of their own), in order.
 pub struct Chain<E = Entry> {
     steps: Vec<Arc<Step<E>>>,
+    /// Those of them whose component this node does not have; almost always none.
+    missing: Vec<Arc<Step<E>>>,
     phases: PhaseSet,
 }
 
 impl<E> Default for Chain<E> {
     fn default() -> Self {
-        Self { steps: Vec::new(), phases: PhaseSet::default() }
+        Self { steps: Vec::new(), missing: Vec::new(), phases: PhaseSet::default() }
     }
 }
 
@@ -163,8 +170,16 @@ impl<E> Chain<E> {
     /// A chain of these steps; `weir_model::chain::order` puts them in order.
     pub(crate) fn new(mut steps: Vec<Arc<Step<E>>>) -> Self {
         steps.sort_by(|a, b| weir_model::chain::order((a.priority, &a.plugin), (b.priority, &b.plugin)));
-        let phases = steps.iter().fold(PhaseSet::default(), |all, step| all.union(step.phases));
-        Self { steps, phases }
+        let missing: Vec<_> = steps.iter().filter(|step| step.missing).cloned().collect();
+        // What cannot run refuses the request.
+        let refusing = PhaseSet::of((!missing.is_empty()).then_some(Phase::Request));
+        let phases = steps.iter().fold(refusing, |all, step| all.union(step.phases));
+        Self { steps, missing, phases }
+    }
+    /// The plugin of an entry that should run for this consumer and cannot, because this node has no component of its name.
+    pub fn missing(&self, scheme: Scheme, consumer: Option<Id>) -> Option<&str> {
+        let cannot_run = |step: &&Arc<Step<E>>| step.candidate(scheme, consumer).is_some_and(|picked| picked.entry.is_none());
+        self.missing.iter().find(cannot_run).map(|step| step.plugin())
     }
     /// All steps, in order.
     pub fn steps(&self) -> &[Arc<Step<E>>] {

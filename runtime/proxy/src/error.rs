@@ -107,6 +107,12 @@ pub enum ProxyError {
         /// How it was ended, unless it reported the failure itself.
         kill: Option<Kill>,
     },
+    /// A plugin entry applies whose component this node does not have.
+    #[error("the plugin {plugin} is not installed on this node")]
+    PluginMissing {
+        /// Its name.
+        plugin: String,
+    },
     /// The node stopped before the exchange had ended.
     #[error("the node stopped")]
     Stopped,
@@ -166,6 +172,7 @@ impl ProxyError {
             UpstreamResponse(_) => "upstream_response",
             UpstreamBodyBroken(_) => "upstream_body_broken",
             Plugin { .. } => "plugin",
+            PluginMissing { .. } => "plugin_missing",
             Stopped => "stopped",
             Internal(_) => "internal",
         }
@@ -197,8 +204,8 @@ impl ProxyError {
             | UpstreamResponse(_)
             | UpstreamBodyBroken(_) => Fault::Upstream,
             Plugin { .. } => Fault::Plugin,
-            // A route without a service and an overloaded node are the operator's to mend.
-            NoService | Overloaded | Stopped | Internal(_) => Fault::Gateway,
+            // A route without a service, a plugin without its component and an overloaded node are the operator's to mend.
+            NoService | PluginMissing { .. } | Overloaded | Stopped | Internal(_) => Fault::Gateway,
         }
     }
 
@@ -230,6 +237,7 @@ impl ProxyError {
             | UpstreamResponse(_)
             | UpstreamBodyBroken(_)
             | Plugin { .. }
+            | PluginMissing { .. }
             | Stopped
             | Internal(_) => Retry::Never,
         }

@@ -62,7 +62,7 @@ pub fn shown(error: &ProxyError) -> Shown {
         // The head has gone out: there is nothing left to do but to cut the connection.
         UpstreamBodyBroken(_) => close(502, "An invalid response was received from the upstream server"),
         Stopped => close(503, "The gateway is stopping"),
-        Plugin { .. } | Internal(_) => keep(500, "An unexpected error occurred"),
+        Plugin { .. } | PluginMissing { .. } | Internal(_) => keep(500, "An unexpected error occurred"),
     }
 }
 

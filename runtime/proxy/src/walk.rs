@@ -59,7 +59,16 @@ pub fn walk(
     identities: &mut Identities,
     failures: &mut Vec<PluginFailure>,
 ) -> Walked {
+    // Nothing is known of a component that is not there, neither its place in the order nor what its failure may mean: such an entry
+    // refuses the request before any other plugin acts, or as soon as it is known that the request is of the entry's consumer.
+    let missing = |exchange: &Exchange| {
+        let plugin = chain.missing(scheme, exchange.consumer.as_ref().map(|consumer| consumer.id));
+        plugin.filter(|_| phase == Phase::Request).map(|plugin| ProxyError::PluginMissing { plugin: plugin.to_owned() })
+    };
     for (index, step) in chain.walk(phase) {
+        if let Some(error) = missing(exchange) {
+            return Walked::Failed(error);
+        }
         let Some(entry) = step.pick(scheme, identities.before(index)) else { continue };
         if !entry.handles(phase) {
             continue;
@@ -82,7 +91,7 @@ pub fn walk(
             OnFailure::Closed => return Walked::Failed(ProxyError::Plugin { plugin: entry.name.to_string(), kill }),
         }
     }
-    Walked::Through
+    missing(exchange).map_or(Walked::Through, Walked::Failed)
 }
 
 fn note(entry: &Entry, phase: Phase, kill: Option<Kill>, message: Option<String>, failures: &mut Vec<PluginFailure>) {

@@ -47,14 +47,15 @@ impl Components {
         &self.refused
     }
 
-    /// Makes every file of `plugins_dir` ready, again if it was there before. A refused file is told and stops nothing else:
-    /// what was installed under its name before stays. Answers the names of what was installed.
-    pub fn install_directory(&mut self, folder: &Path) -> Vec<String> {
+    /// Makes every file of `plugins_dir` ready, again if it was there before; unset, there is no such folder. A refused file is told and
+    /// stops nothing else: what was installed under its name before stays. What has left the folder goes: the node is the same as
+    /// after a restart. Answers the names of what was installed and of what went.
+    pub fn install_directory(&mut self, folder: Option<&Path>) -> Vec<String> {
         self.refused.clear();
-        let found = match wasm_files(folder) {
+        let found = match folder.map_or_else(|| Ok(Vec::new()), wasm_files) {
             Ok(found) => found,
             Err(error) => {
-                self.refuse(folder, &format!("the folder cannot be read: {error}"));
+                self.refuse(folder.unwrap_or(Path::new("plugins_dir")), &format!("the folder cannot be read: {error}"));
                 return Vec::new();
             }
         };
@@ -69,17 +70,22 @@ impl Components {
                 Err(reason) => self.refuse(&file, &reason),
             }
         }
-        for (name, file) in &self.local {
-            // Not uninstalled: entries may use it, and a snapshot that lacks it could not be built.
-            if !local.contains_key(name)
-                && !self.stored.contains_key(name)
-                && !self.refused.contains_key(&file.display().to_string())
-            {
-                tracing::warn!(plugin = name, "its file has left plugins_dir; the plugin is there until the node restarts");
+        let mut changed: Vec<String> = local.keys().cloned().collect();
+        for (name, file) in std::mem::take(&mut self.local) {
+            if local.contains_key(&name) || self.stored.contains_key(&name) {
+                continue;
             }
+            if self.refused.contains_key(&file.display().to_string()) {
+                // It is still the plugin of that name, for the next reload to judge.
+                local.insert(name, file);
+                continue;
+            }
+            self.host.uninstall(&name);
+            tracing::warn!(plugin = name, file = %file.display(), "its file has left plugins_dir, and the plugin with it");
+            changed.push(name);
         }
         self.local = local;
-        self.local.keys().cloned().collect()
+        changed
     }
 
     fn refuse(&mut self, file: &Path, reason: &str) {

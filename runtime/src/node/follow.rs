@@ -6,7 +6,7 @@
 use super::components::Components;
 use super::{NodeError, Trouble};
 use crate::settings::Settings;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,9 @@ impl Follower {
         let snapshot = builder.load(Arc::clone(&view))?;
         let serving = watch::Sender::new(view.revision());
         trouble.plugins_dir(components.refused());
-        Ok((Self { store, components, builder, view, serving, trouble, components_changed: false }, snapshot))
+        let follower = Self { store, components, builder, view, serving, trouble, components_changed: false };
+        follower.tell_missing(&snapshot);
+        Ok((follower, snapshot))
     }
 
     /// Where it tells what is wrong.
@@ -155,6 +157,7 @@ impl Follower {
 
     fn publish(&mut self, snapshot: Arc<Snapshot>, proxy: &Proxy) {
         let revision = snapshot.revision();
+        self.tell_missing(&snapshot);
         proxy.publish(snapshot);
         // After the swap: no new exchange asks for what goes now.
         if std::mem::take(&mut self.components_changed) {
@@ -165,9 +168,30 @@ impl Follower {
         tracing::debug!(revision = revision.0, "serving");
     }
 
+    /// Plugins that entries use and this node does not have: what those entries apply to is answered 500, so nobody may overlook it.
+    fn tell_missing(&self, snapshot: &Snapshot) {
+        let missing = snapshot.missing_plugins().map(|(plugin, entries)| {
+            let reason = format!(
+                "{entries} enabled plugin entries use it and this node has no component of that name: every request that they apply to \
+                 is answered 500. Put its file into plugins_dir again (weir reload), upload the component, or delete the entries"
+            );
+            (plugin.to_owned(), reason)
+        });
+        let missing: BTreeMap<String, String> = missing.collect();
+        let told = self.trouble.plugins_missing(missing.clone());
+        for (plugin, reason) in missing.iter().filter(|(plugin, _)| !told.contains_key(*plugin)) {
+            tracing::error!(plugin, "the plugin is missing: {reason}");
+        }
+        for plugin in told.keys().filter(|plugin| !missing.contains_key(*plugin)) {
+            tracing::info!(plugin, "the plugin is no longer missing");
+        }
+    }
+
     fn reload(&mut self, settings: &Settings, proxy: &Proxy) {
-        let Some(folder) = &settings.plugins_dir else { return };
-        let names = self.install_directory(folder);
+        let names = self.install_directory(settings.plugins_dir.as_deref());
+        if names.is_empty() {
+            return;
+        }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         match self.builder.refresh(&names, Arc::clone(&self.view)) {
             Ok(snapshot) => self.publish(snapshot, proxy),
@@ -178,7 +202,7 @@ impl Follower {
         }
     }
 
-    fn install_directory(&mut self, folder: &Path) -> Vec<String> {
+    fn install_directory(&mut self, folder: Option<&Path>) -> Vec<String> {
         let names = self.components.install_directory(folder);
         self.trouble.plugins_dir(self.components.refused());
         names

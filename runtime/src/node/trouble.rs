@@ -12,12 +12,13 @@ pub struct Trouble(Arc<Mutex<State>>);
 struct State {
     snapshot: Option<String>,
     plugins_dir: BTreeMap<String, String>,
+    plugins_missing: BTreeMap<String, String>,
     settings: Option<String>,
 }
 
 impl Trouble {
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is three plain values: a panic elsewhere cannot have left half of one.
+        // The state is a few plain values: a panic elsewhere cannot have left half of one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// The newest configuration cannot be served.
@@ -36,6 +37,10 @@ impl Trouble {
     pub fn plugins_dir(&self, refused: &BTreeMap<String, String>) {
         self.state().plugins_dir = refused.clone();
     }
+    /// Plugins that entries use and this node does not have, and what that means. Answers those that were known already.
+    pub fn plugins_missing(&self, missing: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        std::mem::replace(&mut self.state().plugins_missing, missing)
+    }
     /// The settings could not be read on the last reload; unset: they could.
     pub fn settings(&self, reason: Option<String>) {
         self.state().settings = reason;
@@ -46,7 +51,7 @@ impl Trouble {
     }
     /// All of it, for `/status`.
     pub fn shown(&self) -> Value {
-        let State { snapshot, plugins_dir, settings } = &*self.state();
-        json!({ "snapshot": snapshot, "plugins_dir": plugins_dir, "settings": settings })
+        let State { snapshot, plugins_dir, plugins_missing, settings } = &*self.state();
+        json!({ "snapshot": snapshot, "plugins_dir": plugins_dir, "plugins_missing": plugins_missing, "settings": settings })
     }
 }

@@ -28,6 +28,7 @@ fn every_error() -> Vec<ProxyError> {
         UpstreamResponse(""),
         UpstreamBodyBroken(text()),
         Plugin { plugin: text(), kill: None },
+        PluginMissing { plugin: text() },
         Stopped,
         Internal(""),
     ];
@@ -60,6 +61,7 @@ fn every_error() -> Vec<ProxyError> {
             | UpstreamResponse(_)
             | UpstreamBodyBroken(_)
             | Plugin { .. }
+            | PluginMissing { .. }
             | Stopped
             | Internal(_) => {}
         }

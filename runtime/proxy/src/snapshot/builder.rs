@@ -132,6 +132,7 @@ impl<E> SnapshotBuilder<E> {
             chains: self.state.chains.clone(),
             directory,
             routes: self.state.routes.len(),
+            missing: self.state.plugins.missing().clone(),
         })
     }
 }
@@ -287,8 +288,12 @@ impl<E> State<E> {
             return Ok(());
         }
         let id = entity.id;
-        let entry = (source.make)(&plugin).map_err(|fault| SnapshotError::Plugin { id, plugin: plugin.name.clone(), fault })?;
-        let (priority, phases) = (source.describe)(&entry);
+        let entry = match (source.make)(&plugin) {
+            Ok(entry) => Some(entry),
+            // No reason to serve nothing: what the entry applies to is refused until the component is back, the rest is served.
+            Err(EntryError::NotInstalled { .. }) => None,
+        };
+        let (priority, phases) = entry.as_deref().map(source.describe).unwrap_or_default();
         let scope = Scope {
             route: plugin.route.map(|route| route.id),
             service: plugin.service.map(|service| service.id),

@@ -3,7 +3,6 @@
 use super::ServiceFault;
 use crate::route::RouteFault;
 use weir_model::{Id, Kind, ViewError};
-use weir_plugin_host::EntryError;
 
 /// Why a snapshot cannot be built. Names the entity to mend.
 #[derive(Debug, thiserror::Error)]
@@ -36,15 +35,5 @@ pub enum SnapshotError {
         id: Id,
         /// What is wrong with it.
         fault: RouteFault,
-    },
-    /// A plugin entry that cannot run.
-    #[error("plugin entry {id} ('{plugin}'): {fault}")]
-    Plugin {
-        /// The entry.
-        id: Id,
-        /// The plugin's name.
-        plugin: String,
-        /// What is wrong with it.
-        fault: EntryError,
     },
 }

@@ -37,6 +37,7 @@ pub struct Snapshot<E = Entry> {
     chains: Chains<E>,
     directory: Directory,
     routes: usize,
+    missing: imbl::OrdMap<Arc<str>, usize>,
 }
 
 /// What a snapshot has for a request.
@@ -80,6 +81,10 @@ impl<E> Snapshot<E> {
     /// How many routes are configured, those of disabled services included.
     pub fn routes(&self) -> usize {
         self.routes
+    }
+    /// Plugins that have entries, and how many, but no component on this node: what those entries apply to is refused.
+    pub fn missing_plugins(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.missing.iter().map(|(plugin, entries)| (&**plugin, *entries))
     }
     /// Matches a request to a route. Two shared maps are asked and three reference counts move; nothing is allocated unless the
     /// route's path is a regex.

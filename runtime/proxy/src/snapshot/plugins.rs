@@ -39,15 +39,17 @@ struct Slot<E> {
     priority: i64,
     /// Of all that ever were in here since it was empty: too much costs a look, too little would skip a plugin.
     phases: PhaseSet,
+    /// As `phases`: whether one of them lacks its component.
+    missing: bool,
     anyone: Option<Candidate<E>>,
     by_consumer: IdMap<Candidate<E>>,
 }
 
 impl<E> Clone for Slot<E> {
     fn clone(&self) -> Self {
-        let Self { plugin, priority, phases, anyone, by_consumer } = self;
+        let Self { plugin, priority, phases, missing, anyone, by_consumer } = self;
         let (anyone, by_consumer) = (anyone.clone(), by_consumer.clone());
-        Self { plugin: plugin.clone(), priority: *priority, phases: *phases, anyone, by_consumer }
+        Self { plugin: plugin.clone(), priority: *priority, phases: *phases, missing: *missing, anyone, by_consumer }
     }
 }
 
@@ -58,17 +60,19 @@ type Group<E> = Vec<Slot<E>>;
 pub(crate) struct PluginTable<E> {
     entries: imbl::OrdMap<Id, Placed<E>>,
     places: imbl::HashMap<Place, Arc<Group<E>>>,
+    /// Plugins with entries and no component, and how many entries.
+    missing: imbl::OrdMap<Arc<str>, usize>,
 }
 
 impl<E> Clone for PluginTable<E> {
     fn clone(&self) -> Self {
-        Self { entries: self.entries.clone(), places: self.places.clone() }
+        Self { entries: self.entries.clone(), places: self.places.clone(), missing: self.missing.clone() }
     }
 }
 
 impl<E> Default for PluginTable<E> {
     fn default() -> Self {
-        Self { entries: imbl::OrdMap::default(), places: imbl::HashMap::default() }
+        Self { entries: imbl::OrdMap::default(), places: imbl::HashMap::default(), missing: imbl::OrdMap::default() }
     }
 }
 
@@ -95,31 +99,42 @@ impl<E> PluginTable<E> {
     pub(crate) fn of_plugin(&self, plugin: &str) -> impl Iterator<Item = Id> {
         self.entries.iter().filter(move |(_, placed)| &*placed.plugin == plugin).map(|(id, _)| *id)
     }
+    /// Plugins with entries that lack their component, and how many entries.
+    pub(crate) fn missing(&self) -> &imbl::OrdMap<Arc<str>, usize> {
+        &self.missing
+    }
     /// Puts an entry into its place. The one of that id must have been removed.
     pub(crate) fn insert(&mut self, id: Id, placed: Placed<E>, stale: &mut Stale) {
         stale.add(&placed.scope);
         self.change(&placed.scope, |group| {
             let at = group.iter().position(|slot| slot.plugin == placed.plugin).unwrap_or_else(|| {
                 let (anyone, by_consumer) = (None, IdMap::default());
-                let slot = Slot { plugin: placed.plugin.clone(), priority: 0, phases: PhaseSet::default(), anyone, by_consumer };
-                group.push(slot);
+                let (plugin, phases) = (placed.plugin.clone(), PhaseSet::default());
+                group.push(Slot { plugin, priority: 0, phases, missing: false, anyone, by_consumer });
                 group.len() - 1
             });
             let slot = &mut group[at];
             // Entries of one plugin are made by one component and agree; on a change of version all of them are made again.
             slot.priority = placed.priority;
             slot.phases = slot.phases.union(placed.phases);
+            slot.missing |= placed.candidate.entry.is_none();
             match placed.scope.consumer {
                 None => slot.anyone = Some(placed.candidate.clone()),
                 Some(consumer) => drop(slot.by_consumer.insert(consumer, placed.candidate.clone())),
             }
         });
+        if placed.candidate.entry.is_none() {
+            *self.missing.entry(placed.plugin.clone()).or_insert(0) += 1;
+        }
         self.entries.insert(id, placed);
     }
     /// Takes an entry out, if it is in here.
     pub(crate) fn remove(&mut self, id: Id, stale: &mut Stale) {
         let Some(placed) = self.entries.remove(&id) else { return };
         stale.add(&placed.scope);
+        if placed.candidate.entry.is_none() {
+            self.missing = self.missing.alter(|count| count?.checked_sub(1).filter(|left| *left > 0), placed.plugin.clone());
+        }
         self.change(&placed.scope, |group| {
             let Some(slot) = group.iter_mut().find(|slot| slot.plugin == placed.plugin) else { return };
             match placed.scope.consumer {
@@ -262,6 +277,7 @@ fn step<E>([both, route, service, global]: [Option<&Slot<E>>; 4]) -> Step<E> {
         plugin: slots().next().map_or_else(|| "".into(), |slot| slot.plugin.clone()),
         priority: slots().next().map_or(0, |slot| slot.priority),
         phases: slots().fold(PhaseSet::default(), |all, slot| all.union(slot.phases)),
+        missing: slots().any(|slot| slot.missing),
         tiers: tiers.into_iter().flatten().collect(),
     }
 }

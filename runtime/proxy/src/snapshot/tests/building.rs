@@ -1,9 +1,9 @@
 //! What a snapshot holds after each kind of change, and after a change that fails.
 
-use super::{Node, component, delete, id, plugin, route, service, to};
+use super::{FakeEntry, Node, component, delete, id, plugin, route, service, to};
 use crate::route::Scheme;
 use crate::route::tests::get;
-use crate::snapshot::{Found, SnapshotError};
+use crate::snapshot::{Found, Snapshot, SnapshotError};
 use serde_json::json;
 use std::sync::Arc;
 use weir_model::{Kind, Phase, Revision};
@@ -14,12 +14,13 @@ fn a_build_that_fails_changes_nothing_and_the_next_one_catches_up() {
     node.write(&[service(1, json!({})), route(10, json!({ "paths": ["/a"], "service": to(1) }))]);
     let before = node.builder.load(Arc::new(node.view.clone())).unwrap();
     // The good part of a transaction with a bad part is not served either.
-    let error = node.commit(&[route(11, json!({ "paths": ["/b"] })), plugin(20, "missing", json!({}))]).err().unwrap();
-    assert!(matches!(error, SnapshotError::Plugin { .. }), "{error}");
+    let bad = service(2, json!({ "protocol": "tcp" }));
+    let error = node.commit(&[route(11, json!({ "paths": ["/b"] })), bad]).err().unwrap();
+    assert!(matches!(error, SnapshotError::Service { .. }), "{error}");
     assert!(before.at("/b").is_none() && before.at("/a").is_some());
     let error = node.commit(&[route(12, json!({ "paths": ["/c"] }))]).err().unwrap();
-    assert!(matches!(error, SnapshotError::Plugin { .. }), "what is wrong stays wrong: {error}");
-    let after = node.write(&[delete(Kind::Plugin, 20)]);
+    assert!(matches!(error, SnapshotError::Service { .. }), "what is wrong stays wrong: {error}");
+    let after = node.write(&[delete(Kind::Service, 2)]);
     assert_eq!(after.revision(), Revision(4));
     for path in ["/a", "/b", "/c"] {
         assert!(after.at(path).is_some(), "{path}");
@@ -30,12 +31,6 @@ fn a_build_that_fails_changes_nothing_and_the_next_one_catches_up() {
 fn an_error_names_the_entity_to_mend() {
     let message = |op| Node::new().commit(&[op]).err().unwrap().to_string();
     let one = id(1);
-    assert_eq!(
-        message(plugin(1, "missing", json!({}))),
-        format!(
-            "plugin entry {one} ('missing'): the plugin 'missing' is not installed on this node; put its file into plugins_dir again"
-        )
-    );
     assert!(message(route(1, json!({ "paths": ["~/("] }))).starts_with(&format!("route {one}: regex '/('")));
     assert!(message(service(1, json!({ "protocol": "tcp" }))).starts_with(&format!("service {one}: protocol 'tcp'")));
     assert!(message(route(1, json!({ "paths": 7 }))).starts_with(&format!("routes {one}: invalid type")));
@@ -139,13 +134,57 @@ fn a_new_component_replaces_the_entries_of_its_plugin_and_no_others() {
 }
 
 #[test]
-fn a_component_that_goes_while_entries_use_it_is_an_error_and_the_old_entries_stay() {
+fn a_component_that_goes_while_entries_use_it_closes_what_they_apply_to_until_it_is_back() {
     let mut node = Node::new();
-    let before = node.write(&[component(30, "first"), route(10, json!({ "paths": ["/a"] })), plugin(20, "first", json!({}))]);
+    let before = node.write(&[
+        component(30, "first"),
+        route(10, json!({ "paths": ["/a"] })),
+        route(11, json!({ "paths": ["/b"] })),
+        plugin(20, "first", json!({ "route": to(10) })),
+        plugin(21, "second", json!({})),
+    ]);
     node.host.installed.lock().unwrap().remove("first");
-    let error = node.commit(&[delete(Kind::Component, 30)]).err().unwrap().to_string();
-    assert!(error.contains("'first'") && error.contains(&id(20).to_string()), "{error}");
-    assert_eq!(before.at("/a").unwrap().runs(Scheme::Http, None), [20]);
+    let gone = node.write(&[delete(Kind::Component, 30)]);
+    let missing = |snapshot: &Snapshot<FakeEntry>, path| {
+        let chain = snapshot.at(path).unwrap().chain;
+        chain.missing(Scheme::Http, None).map(str::to_owned)
+    };
+    assert_eq!(missing(&gone, "/a").as_deref(), Some("first"));
+    assert!(gone.at("/a").unwrap().chain.handles(Phase::Request));
+    assert_eq!(missing(&gone, "/b"), None);
+    assert_eq!(gone.at("/b").unwrap().runs(Scheme::Http, None), [21]);
+    assert_eq!(gone.missing_plugins().collect::<Vec<_>>(), [("first", 1)]);
+    assert_eq!((missing(&before, "/a"), before.missing_plugins().count()), (None, 0), "an earlier snapshot does not change");
+    // Back, without a transaction.
+    node.host.install("first", 2, 300);
+    let back = node.builder.refresh(&["first"], Arc::new(node.view.clone())).unwrap();
+    assert_eq!((missing(&back, "/a"), back.missing_plugins().count()), (None, 0));
+    assert_eq!(back.at("/a").unwrap().runs(Scheme::Http, None), [20, 21]);
+}
+
+#[test]
+fn what_a_missing_component_closes_follows_the_scope_of_its_entries() {
+    let mut node = Node::new();
+    let snapshot = node.write(&[
+        service(1, json!({})),
+        route(10, json!({ "paths": ["/a"], "service": to(1) })),
+        route(11, json!({ "paths": ["/b"] })),
+        plugin(20, "gone", json!({ "service": to(1) })),
+        plugin(21, "gone-too", json!({ "consumer": to(40) })),
+        plugin(22, "gone-for-https", json!({ "protocols": ["https"] })),
+    ]);
+    let missing = |path, scheme, consumer: Option<u128>| {
+        let chain = snapshot.at(path).unwrap().chain;
+        chain.missing(scheme, consumer.map(id)).map(str::to_owned)
+    };
+    assert_eq!(missing("/a", Scheme::Http, None).as_deref(), Some("gone"));
+    assert_eq!(missing("/b", Scheme::Http, None), None);
+    assert_eq!(missing("/b", Scheme::Http, Some(41)), None);
+    assert_eq!(missing("/b", Scheme::Http, Some(40)).as_deref(), Some("gone-too"));
+    assert_eq!(missing("/b", Scheme::Https, None).as_deref(), Some("gone-for-https"));
+    let snapshot = node.write(&[delete(Kind::Plugin, 20), delete(Kind::Plugin, 21), delete(Kind::Plugin, 22)]);
+    assert!(!snapshot.at("/a").unwrap().chain.handles(Phase::Request));
+    assert_eq!(snapshot.missing_plugins().count(), 0);
 }
 
 #[test]
