@@ -1,9 +1,43 @@
 //! Create, read, replace, change, delete: codes, bodies, semantics.
 
 use crate::support::{Admin, id, to};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ABSENT: &str = "0f4c8b26-0000-4000-8000-000000000001";
+
+#[tokio::test]
+async fn free_texts_have_a_bound_and_are_refused_with_their_field() {
+    let admin = Admin::start().await;
+    let consumer = admin.create("/consumers", json!({"username": "ada"})).await;
+    let keys = format!("/consumers/{}/key-auth", id(&consumer));
+    let service = |changes: (&str, Value)| {
+        let mut body = json!({"host": "a.example"});
+        body[changes.0] = changes.1;
+        body
+    };
+    for (path, field, most) in [
+        ("/consumers", "username", 2048),
+        ("/consumers", "custom_id", 2048),
+        (keys.as_str(), "key", 4096),
+        ("/services", "name", 1024),
+    ] {
+        let body = |text: String| if path == "/services" { service((field, json!(text))) } else { json!({ field: text }) };
+        admin.create(path, body("x".repeat(most))).await;
+        // In bytes, not in characters.
+        for text in ["y".repeat(most + 1), "é".repeat(most / 2 + 1), "z".repeat(100 << 10)] {
+            let size = text.len();
+            let refused = admin.post(path, body(text)).await.expect(400);
+            assert_eq!((&refused["code"], &refused["name"]), (&json!(2), &json!("schema violation")), "{refused}");
+            assert_eq!(refused["fields"], json!({ field: format!("must not have more than {most} bytes, has {size}") }));
+        }
+    }
+    admin.create("/services", service(("tags", json!(["t".repeat(1024)])))).await;
+    let refused = admin.post("/services", service(("tags", json!(["a", "t".repeat(1025)])))).await.expect(400);
+    assert_eq!(refused["fields"], json!({"tags": [null, "must not have more than 1024 bytes, has 1025"]}));
+    // In an answer of 100 KiB nobody would find the reason.
+    let refused = admin.post("/services", service(("name", json!(" ".repeat(100 << 10))))).await;
+    assert!(refused.bytes.len() < 1000);
+}
 
 #[tokio::test]
 async fn a_created_entity_is_answered_whole_and_can_be_read_by_id_and_name() {

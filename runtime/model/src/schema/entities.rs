@@ -251,8 +251,8 @@ fn consumers() -> Schema {
         id(),
         created_at(),
         updated_at(),
-        field("username", ruled(Some(rules::printable)).unique().about("Unique; may stand for the id in a path.")),
-        field("custom_id", ruled(Some(rules::printable)).unique().about("Unique; the operator's own identifier.")),
+        field("username", ruled(Some(rules::identity)).unique().about("Unique; may stand for the id in a path.")),
+        field("custom_id", ruled(Some(rules::identity)).unique().about("Unique; the operator's own identifier.")),
         tags(),
     ];
     Schema {
@@ -270,7 +270,7 @@ fn key_auths() -> Schema {
         id(),
         created_at(),
         field("consumer", foreign(Kind::Consumer).required().cascade().about("Whose key it is.")),
-        field("key", ruled(Some(rules::printable)).unique().auto(Auto::Secret).about("The secret; made when absent.")),
+        field("key", ruled(Some(rules::key)).unique().auto(Auto::Secret).about("The secret; made when absent.")),
         tags(),
         field("ttl", between(1.0, TTL_MAX).auto(Auto::Ttl).about("Seconds until it stops being valid.")),
     ];

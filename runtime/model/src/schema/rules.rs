@@ -12,7 +12,20 @@ const HOST_LENGTH: usize = 253;
 /// DNS: the longest label.
 const LABEL_LENGTH: usize = 63;
 
+/// Names and tags stand in every access event and list. Generated names (namespace, resource, port) have some hundred bytes.
+const NAME_BYTES: usize = 1024;
+/// Username and custom id go upstream as a header each. Many servers take 8 KiB for the whole head: both together leave half of it.
+const IDENTITY_BYTES: usize = 2048;
+/// A key comes in a header or in the query, and a request's target has 8 KiB by default, with everything else that is in it.
+const KEY_BYTES: usize = 4096;
+
+/// Bytes and not characters, because that is what headers and logs count.
+fn within(text: &str, most: usize) -> Result<(), String> {
+    if text.len() <= most { Ok(()) } else { Err(format!("must not have more than {most} bytes, has {}", text.len())) }
+}
+
 pub(super) fn name(text: &str) -> Result<(), String> {
+    within(text, NAME_BYTES)?;
     let fits = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
     if text.chars().all(fits) && !text.chars().any(char::is_control) {
         return Ok(());
@@ -21,6 +34,7 @@ pub(super) fn name(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn tag(text: &str) -> Result<(), String> {
+    within(text, NAME_BYTES)?;
     if text.chars().any(|c| c.is_control() || matches!(c, ',' | '/')) {
         return Err(format!("invalid tag '{text}': expected printable ascii (except `,` and `/`) or valid utf8 sequences"));
     }
@@ -33,6 +47,18 @@ pub(super) fn printable(text: &str) -> Result<(), String> {
         return Err("control characters are not allowed".to_owned());
     }
     Ok(())
+}
+
+/// What a consumer is known by.
+pub(super) fn identity(text: &str) -> Result<(), String> {
+    within(text, IDENTITY_BYTES)?;
+    printable(text)
+}
+
+/// What a client authenticates with.
+pub(super) fn key(text: &str) -> Result<(), String> {
+    within(text, KEY_BYTES)?;
+    printable(text)
 }
 
 fn hostname(text: &str) -> bool {
