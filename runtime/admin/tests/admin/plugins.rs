@@ -28,6 +28,34 @@ async fn a_configuration_is_completed_and_judged_by_schema_and_guest() {
     assert_eq!(id(&replaced), id(&plugin));
 }
 
+/// The nearest doubles to decimal fractions, neighbours, extremes: each must come back as the same bits.
+#[tokio::test]
+async fn a_number_of_a_configuration_comes_back_as_it_was_written() {
+    let admin = Admin::start().await;
+    let plugin = admin.create("/plugins", json!({"name": "rate-limiting", "config": {"minute": 5}})).await;
+    let path = format!("/plugins/{}", id(&plugin));
+    let mut numbers =
+        vec![0.1 + 0.2, 0.1, 1.0 / 3.0, f64::MAX, f64::MIN_POSITIVE, 5e-324, 1e23, 9_007_199_254_740_993.0, 2.5, 1e-7];
+    // A walk over the doubles by their bits, the same on every run.
+    let mut bits = 0x9E37_79B9_7F4A_7C15_u64;
+    while numbers.len() < 300 {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        numbers.extend(Some(f64::from_bits(bits & !(1 << 63))).filter(|number| number.is_finite() && *number > 0.0));
+    }
+    for number in numbers {
+        // As text, so that only the server's own reading and writing is asked.
+        let body = format!(r#"{{"config":{{"minute":{number:?}}}}}"#);
+        let written = admin.raw(Method::PATCH, &path, &[("content-type", "application/json")], body).await;
+        assert_eq!(written.status, 200, "{number:?}: {}", written.body);
+        for bytes in [written.bytes, admin.get(&path).await.bytes] {
+            let text = String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8");
+            let shown = text.split_once(r#""minute":"#).expect("the field").1.split([',', '}']).next().expect("a number");
+            let shown: f64 = shown.parse().expect("a number");
+            assert_eq!(shown.to_bits(), number.to_bits(), "{number:?} came back as {shown:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_plugin_is_named_together_with_other_mistakes() {
     let admin = Admin::start().await;
