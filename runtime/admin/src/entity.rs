@@ -155,11 +155,20 @@ async fn check_plugin(context: &Arc<AdminContext>, wish: &Arc<Wish>) -> Result<(
                 Some(Ok(known)) => used = known,
                 None => {}
             }
-            judged?
+            match judged {
+                // What is wrong with other fields hides nothing of what the guest has against its configuration.
+                Err(Refusal::Schema(mut findings)) => {
+                    if let Some(known) = &used {
+                        findings.0.extend(wish.ask_guest(view.as_ref(), context.catalog.as_ref(), known).0);
+                    }
+                    return Err(Refusal::Schema(findings).into());
+                }
+                judged => judged?,
+            }
         };
         let known = used.ok_or_else(|| Fault::Crashed("an entry was judged without its plugin".to_owned()))?;
-        plugin::check_config(context.catalog.as_ref(), &known.info.name, &change.entity.body)?;
-        Ok((change.entity, known))
+        let findings = plugin::check_config(context.catalog.as_ref(), &known.info.name, &change.entity.body);
+        if findings.is_empty() { Ok((change.entity, known)) } else { Err(Refusal::Schema(findings).into()) }
     })
     .await
 }

@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use serde_json::{Map, Value};
 use weir_model::schema::from_json_schema;
-use weir_model::{Findings, PluginCatalog, PluginInfo, Refusal, Schema};
+use weir_model::{Autos, Entity, Findings, PluginCatalog, PluginInfo, Schema};
 
 /// The largest configuration, as JSON: what a guest is given to `configure`.
 const CONFIG_LIMIT: usize = 1 << 20;
@@ -30,18 +30,36 @@ pub(crate) fn not_enabled(name: &str) -> String {
     format!("plugin '{name}' not enabled; upload a component of that name, or put one into 'plugins_dir'")
 }
 
-/// Whether the guest takes the configuration of this complete entry. A disabled entry is never given to it.
-pub(crate) fn check_config(catalog: &dyn PluginCatalog, name: &str, entry: &Map<String, Value>) -> Result<(), Fault> {
-    if entry.get("enabled") == Some(&Value::Bool(false)) {
-        return Ok(());
-    }
-    let Some(Value::Object(config)) = entry.get("config") else { return Ok(()) };
+/// The same of an entry of which other fields are wrong. Of one whose configuration itself does not fit its schema, nothing: the guest is
+/// shown complete configurations only, and with a default in place of what is wrong it would judge what nobody wrote.
+pub(crate) fn check_config_alone(
+    catalog: &dyn PluginCatalog,
+    known: &Known,
+    existing: Option<&Entity>,
+    merge: bool,
+    mut input: Map<String, Value>,
+    autos: &Autos,
+) -> Findings {
+    input.retain(|field, value| matches!(field.as_str(), "name" | "config") || (field == "enabled" && value.is_boolean()));
+    let entry = match existing.filter(|_| merge) {
+        Some(existing) => known.schema.process_update(existing, input, autos),
+        None => known.schema.process_upsert(existing, input, autos),
+    };
+    entry.map(|entry| check_config(catalog, &known.info.name, &entry.body)).unwrap_or_default()
+}
+
+/// What the guest has against the configuration of this complete entry. A disabled entry is never given to it.
+pub(crate) fn check_config(catalog: &dyn PluginCatalog, name: &str, entry: &Map<String, Value>) -> Findings {
     let mut findings = Findings::default();
+    if entry.get("enabled") == Some(&Value::Bool(false)) {
+        return findings;
+    }
+    let Some(Value::Object(config)) = entry.get("config") else { return findings };
     let size = serde_json::to_vec(config).map_or(0, |bytes| bytes.len());
     if size > CONFIG_LIMIT {
         findings.add(["config"], format!("has {size} bytes as JSON; {CONFIG_LIMIT} may be"));
     } else if let Err(found) = catalog.check_config(name, config) {
         findings.extend_under("config", found);
     }
-    if findings.is_empty() { Ok(()) } else { Err(Refusal::Schema(findings).into()) }
+    findings
 }

@@ -58,10 +58,10 @@ pub(crate) async fn validate(context: Arc<AdminContext>, name: &str, input: Inpu
         }
         let schema = known.as_ref().map_or(schema, |known| &known.schema);
         let fields = if input.form { schema.coerce(input.fields) } else { input.fields };
-        match schema.process_insert(fields, &autos()) {
+        match schema.process_insert(fields.clone(), &autos()) {
             Ok(entity) => {
                 if let Some(known) = &known {
-                    plugin::check_config(context.catalog.as_ref(), &known.info.name, &entity.body)?;
+                    findings = plugin::check_config(context.catalog.as_ref(), &known.info.name, &entity.body);
                 }
             }
             Err(mut more) => {
@@ -69,6 +69,10 @@ pub(crate) async fn validate(context: Arc<AdminContext>, name: &str, input: Inpu
                     known.is_some() || kind != Kind::Plugin || finding.path.first().is_none_or(|field| field != "config")
                 });
                 findings.0.extend(more.0);
+                if let Some(known) = &known {
+                    let alone = plugin::check_config_alone(context.catalog.as_ref(), known, None, false, fields, &autos());
+                    findings.0.extend(alone.0);
+                }
             }
         }
         if !findings.is_empty() {

@@ -3,12 +3,12 @@
 //! Runs at the tip of the store's journal and depends on the view and itself only, so it may run again.
 
 use crate::path::{Parent, Via};
-use crate::plugin::{Known, not_enabled};
+use crate::plugin::{self, Known, not_enabled};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use weir_model::constraints::{self, Change, Context, find};
 use weir_model::schema::expired;
-use weir_model::{Autos, Entity, Findings, Id, Kind, Op, Refusal, Schema, View};
+use weir_model::{Autos, Entity, Findings, Id, Kind, Op, PluginCatalog, Refusal, Schema, View};
 
 /// What shall be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +104,13 @@ impl Wish {
             change.ops.push(self.link(owner, &field, change.entity.id, plugins)?);
         }
         Ok(change)
+    }
+
+    /// What the guest has against the configuration of this wish, of which the schema has refused other fields.
+    pub(crate) fn ask_guest(&self, view: &dyn View, catalog: &dyn PluginCatalog, known: &Known) -> Findings {
+        let Ok(found) = self.find(view) else { return Findings::default() };
+        let input = if self.form { known.schema.coerce(self.input.clone()) } else { self.input.clone() };
+        plugin::check_config_alone(catalog, known, found.existing.as_ref(), self.mode == Mode::Merge, input, &self.autos)
     }
 
     /// The owner points to the new entity from then on, if it could also be told so directly.

@@ -28,6 +28,32 @@ async fn a_configuration_is_completed_and_judged_by_schema_and_guest() {
     assert_eq!(id(&replaced), id(&plugin));
 }
 
+#[tokio::test]
+async fn what_the_guest_refuses_is_told_together_with_what_is_wrong_with_other_fields() {
+    let admin = Admin::start().await;
+    let refused = json!({"config": {"minute": "the guest refuses this number"}, "protocols": ["expected one of: grpc, grpcs, http, https"]});
+    let body = |changes: Value| {
+        let mut body = json!({"name": "rate-limiting", "config": {"minute": 666}, "protocols": ["ftp"]});
+        body.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+        body
+    };
+    assert_eq!(admin.post("/plugins", body(json!({}))).await.expect(400)["fields"], refused);
+    assert_eq!(admin.post("/schemas/plugins/validate", body(json!({}))).await.expect(400)["fields"], refused);
+    // Nor does an entry that stands in the same scope already hide it.
+    let plugin = admin.create("/plugins", json!({"name": "rate-limiting", "config": {"minute": 5}})).await;
+    assert_eq!(admin.post("/plugins", body(json!({}))).await.expect(400)["fields"], refused);
+    let path = format!("/plugins/{}", id(&plugin));
+    assert_eq!(admin.put(&path, body(json!({}))).await.expect(400)["fields"], refused);
+    let patch = json!({"config": {"minute": 666}, "protocols": ["ftp"]});
+    assert_eq!(admin.patch(&path, patch).await.expect(400)["fields"], refused);
+    // A configuration that does not fit its schema is not shown to the guest, nor is that of a disabled entry.
+    let fields =
+        admin.post("/plugins", body(json!({"config": {"minute": 666, "policy": "x"}}))).await.expect(400)["fields"].clone();
+    assert_eq!(fields["config"], json!({"policy": "expected one of: local"}));
+    let fields = admin.post("/plugins", body(json!({"enabled": false}))).await.expect(400)["fields"].clone();
+    assert_eq!(fields.get("config"), None);
+}
+
 /// The nearest doubles to decimal fractions, neighbours, extremes: each must come back as the same bits.
 #[tokio::test]
 async fn a_number_of_a_configuration_comes_back_as_it_was_written() {
