@@ -99,6 +99,27 @@ fn a_plugin_that_opens_a_socket_reaches_nobody() {
     assert_eq!(bait.served(), 0);
 }
 
+/// As in Kong, the Admin API takes it; whoever looks for the reason of the 500 finds which consumer is missing, and where.
+#[test]
+fn an_anonymous_consumer_that_does_not_exist_is_named_in_log_event_and_status() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    admin.route_to("open", upstream.address()).plugin_on("open", "key-auth", json!({ "anonymous": "ghost" }));
+    gateway.client().get("/open").send().expect(500);
+    let message = "`anonymous` names the consumer 'ghost', which does not exist";
+    let failure = figures(&gateway, "key-auth")["last_failure"].clone();
+    assert_eq!((&failure["message"], &failure["route"]), (&json!(message), &json!("open")), "{failure}");
+    let log = gateway.log();
+    assert!(log.lines().any(|line| line.contains("\"plugin\":\"key-auth\"") && line.contains(message)), "{log}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !gateway.access_log().iter().any(|event| event["plugin_failures"][0]["message"] == message) {
+        assert!(Instant::now() < deadline, "{:?}", gateway.access_log());
+    }
+    admin.put("/consumers/ghost", json!({}));
+    gateway.client().get("/open").send().expect(200);
+}
+
 #[test]
 fn what_is_no_plugin_is_refused_and_told_why() {
     let gateway = Gateway::start();

@@ -105,7 +105,9 @@ impl Plugin for KeyAuth {
         match (self.authenticate(exchange)?, &self.anonymous) {
             (Ok(()), _) => Ok(Flow::Proceed),
             (Err(_), Some(consumer)) if exchange.credentials.authenticate_anonymous(consumer) => Ok(Flow::Proceed),
-            (Err(_), Some(_)) => Err(Error::new("the consumer that `anonymous` names does not exist")),
+            (Err(_), Some(consumer)) => {
+                Err(Error::new(format!("`anonymous` names the consumer '{consumer}', which does not exist")))
+            }
             (Err(refusal), None) => Ok(self.refuse(exchange, refusal).into()),
         }
     }
