@@ -27,7 +27,7 @@ pub struct Which {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run a node in the foreground until it is stopped
-    Start(Which),
+    Start(Start),
     /// Stop the node at once; exchanges in flight are cut
     Stop(Ending),
     /// Stop the node when the exchanges in flight have ended
@@ -49,6 +49,17 @@ pub enum Command {
     /// Compile one component from standard input to standard output; what a node runs for each of its plugins
     #[command(hide = true)]
     Compile,
+}
+
+/// `weir start`.
+#[derive(Args, Debug)]
+pub struct Start {
+    /// Which node.
+    #[command(flatten)]
+    pub which: Which,
+    /// Stop when this process, which must be the one that started the node, ends
+    #[arg(long, value_name = "PROCESS")]
+    pub exit_with_parent: Option<u32>,
 }
 
 /// A command that ends the node.

@@ -5,6 +5,7 @@ mod control;
 mod exit;
 mod logs;
 mod node;
+mod parent;
 mod prefix;
 mod settings;
 mod stock;
@@ -30,7 +31,13 @@ fn main() -> ExitCode {
 /// Both sides are how the process ends; `Err` is for those who leave early.
 fn run(command: Command) -> Result<ExitCode, ExitCode> {
     let exit = match command {
-        Command::Start(which) => node::run(settings(&which)?, origin(which)),
+        Command::Start(cli::Start { which, exit_with_parent }) => {
+            if let Some(Err(reason)) = exit_with_parent.map(parent::end_with) {
+                eprintln!("weir: {reason}");
+                return Ok(Exit::Failed.into());
+            }
+            node::run(settings(&which)?, origin(which))
+        }
         Command::Stop(Ending { which, timeout }) => control::end(&whereabouts(&which)?, Signal::TERM, timeout),
         Command::Quit(Ending { which, timeout }) => control::end(&whereabouts(&which)?, Signal::QUIT, timeout),
         Command::Reload(which) => {

@@ -80,6 +80,36 @@ fn a_damaged_store_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_node_that_is_bound_to_its_parent_ends_with_it() {
+    for signal in ["KILL", "TERM"] {
+        // A folder with settings and compiled plugins.
+        let folder = Gateway::start().end("TERM");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", r#""$0" start -c "$1/weir.toml" -p "$1" --exit-with-parent $$ & wait"#]);
+        shell.arg(weir_tests::binary::weir_binary()).arg(folder.path());
+        shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut parent = xtask::gateway::Gateway::start(shell, folder.path()).unwrap();
+        let health = || {
+            let output =
+                weir_tests::binary::run(&["health", "-c", &folder.path().join("weir.toml").to_string_lossy()], folder.path());
+            (output.status.code(), weir_tests::binary::printed(&output))
+        };
+        assert_eq!(health().0, Some(0), "{}", health().1);
+        parent.signal(signal).unwrap();
+        parent.wait(Duration::from_secs(30)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !health().1.contains("no node runs") {
+            assert!(Instant::now() < deadline, "{signal}: {}", health().1);
+        }
+    }
+    // Another process than the parent could end unnoticed.
+    let folder = Gateway::start().end("TERM");
+    let output = weir_tests::binary::run(&["start", "--exit-with-parent", "1"], folder.path());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(weir_tests::binary::printed(&output).contains("process 1 is not the parent"));
+}
+
+#[test]
 fn an_address_that_is_taken_ends_the_start_and_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

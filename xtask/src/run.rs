@@ -67,6 +67,8 @@ fn start(prefix: &Path, ports: &[(&str, &str)]) -> io::Result<Gateway> {
 fn weir(word: &str, settings: &Path, prefix: &Path) -> Command {
     let mut command = Command::new(binary());
     command.arg(word).arg("-c").arg(settings).arg("-p").arg(prefix);
+    // However this task ends, also by a signal to it alone: its gateway must not stay behind with the ports.
+    command.arg("--exit-with-parent").arg(std::process::id().to_string());
     command
 }
 
