@@ -36,7 +36,7 @@ pub enum Command {
     Reload(Which),
     /// Quit the node if it runs, then run it here in the foreground
     Restart(Which),
-    /// Tell what is wrong with the settings, all of it
+    /// Tell what is wrong with settings, plugins and store, all of it
     Check(Which),
     /// Tell whether the node runs and is ready to serve
     Health(Which),

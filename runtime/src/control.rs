@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::prefix::{Address, Prefix, Running};
 use crate::settings::Whereabouts;
 use rustix::process::{Signal, kill_process};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -134,6 +135,13 @@ pub fn status(node: &Whereabouts) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// What a node that runs says is wrong with it; nothing if it cannot be asked.
+pub fn trouble(node: &Whereabouts) -> Option<Value> {
+    let StatusAddress::At(address) = status_address(node) else { return None };
+    let (_, body) = get(address, "/status").ok().filter(|(status, _)| *status == 200)?;
+    serde_json::from_str::<Value>(&body).ok()?.get("trouble").cloned()
 }
 
 /// `weir migrations`: the embedded store has none to run, and says so rather than pretending.

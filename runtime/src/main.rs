@@ -1,5 +1,6 @@
 //! `weir`: reads settings, wires the rooms together, runs the node or speaks to one that runs. No rule of the gateway is here.
 
+mod check;
 mod cli;
 mod control;
 mod exit;
@@ -54,8 +55,7 @@ fn run(command: Command) -> Result<ExitCode, ExitCode> {
         }
         Command::Check(which) => {
             let settings = settings(&which)?;
-            println!("the settings are good (prefix {})", settings.prefix.display());
-            Exit::Success
+            check::check(&settings, &whereabouts(&which)?)
         }
         Command::Health(which) => control::health(&whereabouts(&which)?),
         Command::Status(which) => control::status(&whereabouts(&which)?),

@@ -315,12 +315,13 @@ async fn second_thoughts(signals: &mut Signals) {
 }
 
 /// The compiler is this very binary, as a child with limits of its own.
-fn own_compiler() -> Result<Compiler, NodeError> {
+pub fn own_compiler() -> Result<Compiler, NodeError> {
     let program = std::env::current_exe().map_err(NodeError::Threads)?;
     Ok(Compiler::Child { program, args: vec!["compile".to_owned()] })
 }
 
-fn cluster_key(settings: &Settings) -> Option<[u8; 32]> {
+/// What keys the hashes of the store.
+pub fn cluster_key(settings: &Settings) -> Option<[u8; 32]> {
     // 64 hexadecimal digits, the same notation as a digest's: the settings have checked it.
     let Secret(digits) = settings.cluster_key.as_ref()?;
     digits.parse::<weir_model::Digest>().ok().map(|key| *key.as_bytes())

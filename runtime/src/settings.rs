@@ -1,7 +1,7 @@
 //! What an operator decides: `weir.toml`, `WEIR_<KEY>` in the environment, and a default for the rest.
 //!
 //! Everything is read to the end and every fault is told at once. What this version does not build is refused by name: no
-//! setting is taken and then ignored. Nothing here opens a socket or a store; `weir check` is this module and no more.
+//! setting is taken and then ignored. Nothing here opens a socket or a store.
 
 pub mod faults;
 pub mod listen;

@@ -79,6 +79,40 @@ fn a_damaged_store_is_refused_and_left_as_it_is() {
     assert!(said.contains(&largest.file_name().unwrap().to_string_lossy().into_owned()) && said.contains("backup"), "{said}");
 }
 
+/// The quick look at a start sees the end of the journal; the check reads all of it.
+#[test]
+fn a_check_finds_damage_anywhere_in_the_store_and_says_when_it_did_not_look() {
+    let gateway = Gateway::start();
+    let marker = "a-username-that-is-easy-to-find-in-the-file";
+    gateway.admin().put(&format!("/consumers/{marker}"), json!({}));
+    // More than a start looks at.
+    for number in 0..150 {
+        gateway.admin().put(&format!("/consumers/other-{number}"), json!({}));
+    }
+    let (code, said) = gateway.weir(&["check"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("not checked while it is in use") && said.contains(&gateway.pid().to_string()), "{said}");
+    let folder = gateway.end("TERM");
+    let check = |folder: &std::path::Path| {
+        let file = folder.join("weir.toml");
+        let output = weir_tests::binary::run(&["check", "-c", &file.to_string_lossy()], folder);
+        (output.status.code(), weir_tests::binary::printed(&output))
+    };
+    let (code, said) = check(folder.path());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the store is sound: revision 151, 151 transactions, 151 entities"), "{said}");
+    let mut files = std::fs::read_dir(folder.path().join("store")).unwrap().map(|entry| entry.unwrap().path());
+    let store = files.find(|file| file.extension().is_some_and(|ending| ending == "redb")).unwrap();
+    let mut bytes = std::fs::read(&store).unwrap();
+    let found: Vec<usize> = (0..bytes.len() - marker.len()).filter(|at| bytes[*at..].starts_with(marker.as_bytes())).collect();
+    assert!(!found.is_empty());
+    found.iter().for_each(|at| bytes[*at] = b'b');
+    std::fs::write(&store, &bytes).unwrap();
+    let (code, said) = check(folder.path());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&store.file_name().unwrap().to_string_lossy().into_owned()) && said.contains("damaged"), "{said}");
+}
+
 #[test]
 fn a_node_that_is_bound_to_its_parent_ends_with_it() {
     for signal in ["KILL", "TERM"] {

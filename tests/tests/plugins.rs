@@ -288,8 +288,14 @@ fn a_plugin_that_left_plugins_dir_closes_its_routes_and_is_named() {
     gateway.signal("HUP");
     until_missing(&gateway, true);
     is_closed(&gateway);
+    let named =
+        |(code, said): (i32, String)| assert!(code == 1 && said.contains("plugins_missing: neighbour: 1 enabled"), "{said}");
+    named(gateway.weir(&["check"]));
     // The same after a start.
-    let gateway = gateway.restarted_by("TERM");
+    let stopped = gateway.end("TERM");
+    let output = weir_tests::binary::run(&["check", "-c", &stopped.path().join("weir.toml").to_string_lossy()], stopped.path());
+    named((output.status.code().unwrap(), weir_tests::binary::printed(&output)));
+    let gateway = Gateway::builder().with("plugins_dir", &format!("{:?}", folder.path())).in_folder_of(stopped).start();
     until_missing(&gateway, true);
     is_closed(&gateway);
     // A global entry closes everything.

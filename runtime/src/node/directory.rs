@@ -1,8 +1,10 @@
 //! What `plugins_dir` holds: components, and beside each what the operator decided about it. Reads and judges; installs nothing.
 
 use std::path::{Path, PathBuf};
+use weir_model::PluginCatalog;
 use weir_model::entity::ComponentSettings;
 use weir_model::schema::component_settings;
+use weir_plugin_host::Host;
 use weir_plugin_host::limits::COMPONENT_BYTES;
 
 /// One file of `plugins_dir`.
@@ -20,6 +22,15 @@ pub(super) struct Beside {
     pub(super) grants: Vec<String>,
     #[serde(flatten)]
     pub(super) settings: ComponentSettings,
+}
+
+/// Each file of the folder with the name of its plugin, or why it is refused.
+pub fn inspect(host: &Host, folder: &Path) -> std::io::Result<Vec<(PathBuf, Result<String, String>)>> {
+    let name = |file: &Path| {
+        let found = read_local(file)?;
+        host.inspect(&found.bytes, &found.beside.grants).map(|manifest| manifest.name).map_err(|refusal| refusal.to_string())
+    };
+    Ok(wasm_files(folder)?.into_iter().map(|file| (file.clone(), name(&file))).collect())
 }
 
 pub(super) fn wasm_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {

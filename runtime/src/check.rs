@@ -1,0 +1,200 @@
+//! `weir check`, after the settings: the plugins of `plugins_dir`, the store from end to end, and whether the one has what the other
+//! needs. Tells all of it. Changes no configuration, and reads no store that a node has open.
+
+use crate::control;
+use crate::exit::Exit;
+use crate::node::{NodeError, cluster_key, directory, own_compiler};
+use crate::prefix::Prefix;
+use crate::settings::{Settings, Whereabouts};
+use crate::stock;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+use weir_model::{Kind, Selection, View};
+use weir_plugin_host::{Host, HostSettings};
+use weir_store::{Embedded, EmbeddedOptions, OpenError, Store};
+
+/// Nobody waits for a check longer than a start may take. Each GiB of store takes a few seconds to read and to hash.
+const STORE_WAIT: Duration = Duration::from_secs(120);
+
+/// Tells what is wrong with a node that is to be started, or that runs. The settings have been found good.
+pub fn check(settings: &Settings, node: &Whereabouts) -> Exit {
+    println!("the settings are good (prefix {})", settings.prefix.display());
+    let prefix = Prefix::new(&settings.prefix);
+    let sound = match prefix.running() {
+        Ok(Some(running)) => {
+            println!("process {} runs on it: its store is not checked while it is in use (stop it first)", running.pid);
+            told_by_node(node)
+        }
+        Ok(None) => stopped(settings, &prefix),
+        Err(error) => wrong(&error),
+    };
+    if sound { Exit::Success } else { Exit::Failed }
+}
+
+/// Says it; answers that something is wrong.
+fn wrong(what: &dyn std::fmt::Display) -> bool {
+    eprintln!("weir: {what}");
+    false
+}
+
+/// A node that runs knows best what is wrong with it.
+fn told_by_node(node: &Whereabouts) -> bool {
+    let Some(trouble) = control::trouble(node) else {
+        println!("what the node says of itself cannot be asked: it is still starting, or status_listen is off");
+        return true;
+    };
+    let mut sound = true;
+    for (what, told) in trouble.as_object().into_iter().flatten() {
+        match told {
+            Value::Null => {}
+            Value::Object(each) => {
+                for (name, reason) in each {
+                    sound = wrong(&format!("{what}: {name}: {}", reason.as_str().unwrap_or_default()));
+                }
+            }
+            other => sound = wrong(&format!("{what}: {}", other.as_str().unwrap_or_default())),
+        }
+    }
+    sound
+}
+
+fn stopped(settings: &Settings, prefix: &Prefix) -> bool {
+    let local = match settings.plugins_dir.as_deref().map(plugins).transpose() {
+        Ok(local) => local.unwrap_or_default(),
+        Err(error) => return wrong(&format!("plugins_dir cannot be checked: {error}")),
+    };
+    let sound = local.refused.iter().fold(true, |_, (file, reason)| wrong(&format!("plugins_dir: {file}: {reason}")));
+    let options = EmbeddedOptions { cluster_key: cluster_key(settings) };
+    let (folder, opened) = (prefix.store(), options.clone());
+    let found = match within(STORE_WAIT, move || Embedded::verify(folder, opened)) {
+        None => {
+            println!("the store was not read to its end within {} s; nothing was found wrong by then", STORE_WAIT.as_secs());
+            return sound;
+        }
+        Some(found) => found,
+    };
+    match found {
+        Ok(None) => {
+            println!("there is no store yet; the first start makes it");
+            sound
+        }
+        Ok(Some(seen)) => {
+            println!(
+                "the store is sound: revision {}, {} transactions, {} entities, {} components' bytes",
+                seen.revision.0, seen.transactions, seen.entities, seen.blobs
+            );
+            match missing(&prefix.store(), options, local.names) {
+                Ok(missing) => missing.iter().fold(sound, |_, (plugin, entries)| {
+                    wrong(&format!(
+                        "plugins_missing: {plugin}: {entries} enabled plugin entries use it, and it is neither stock nor stored nor in \
+                         plugins_dir: every request that they apply to would be answered 500"
+                    ))
+                }),
+                Err(error) => wrong(&error),
+            }
+        }
+        Err(error @ OpenError::InUse { .. }) => {
+            println!("the store was not checked: {error}");
+            sound
+        }
+        Err(error) => wrong(&error),
+    }
+}
+
+/// Does it on a thread of its own; nothing if it takes too long. The thread then ends with the process.
+fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    // Whoever waits may have given up.
+    std::thread::spawn(move || drop(sender.send(work())));
+    receiver.recv_timeout(limit).ok()
+}
+
+/// What `plugins_dir` holds.
+#[derive(Default)]
+struct Local {
+    names: BTreeSet<String>,
+    /// File and reason.
+    refused: BTreeMap<String, String>,
+}
+
+/// Compiles the components of the folder to ask each who it is, as a start does.
+fn plugins(folder: &Path) -> Result<Local, Box<dyn std::error::Error>> {
+    // Not the node's own cache: who checks may be another user, whose files the node could not read.
+    let cache = Scratch::new()?;
+    let host = Host::new(HostSettings::new(1, cache.0.join("cache"), own_compiler()?))?;
+    let mut local = Local::default();
+    for (file, inspected) in directory::inspect(&host, folder)? {
+        let fresh = inspected.and_then(|name| match stock::components().iter().any(|(stock, _)| *stock == name) {
+            true => Err(format!("'{name}' is the name of a stock plugin; give it another name")),
+            false if !local.names.insert(name.clone()) => Err(format!("another file is called `{name}` too; keep one of them")),
+            false => Ok(()),
+        });
+        if let Err(reason) = fresh {
+            local.refused.insert(file.display().to_string(), reason);
+        }
+    }
+    Ok(local)
+}
+
+/// Plugins that enabled entries use and that the node would not have, and how many entries.
+fn missing(store: &Path, options: EmbeddedOptions, mut known: BTreeSet<String>) -> Result<BTreeMap<String, usize>, NodeError> {
+    known.extend(stock::components().iter().map(|(name, _)| (*name).to_owned()));
+    let store = Embedded::open(store, options)?;
+    let view = store.view()?;
+    each_with(&*view, Kind::Component, "active", |name| {
+        known.insert(name);
+    })?;
+    let mut missing = BTreeMap::new();
+    each_with(&*view, Kind::Plugin, "enabled", |name| {
+        if !known.contains(&name) {
+            *missing.entry(name).or_insert(0) += 1;
+        }
+    })?;
+    Ok(missing)
+}
+
+/// The names of the entities in which that switch is on.
+fn each_with(view: &dyn View, kind: Kind, switch: &str, mut with: impl FnMut(String)) -> Result<(), NodeError> {
+    view.each(kind, &Selection::All, &mut |entity| {
+        if let (Some(Value::Bool(true)), Some(name)) = (entity.body.get(switch), entity.text("name")) {
+            with(name.to_owned());
+        }
+    })?;
+    Ok(())
+}
+
+/// A folder that goes with its owner.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("weir-check-{}", std::process::id()));
+        // Fails if something of that name is there: it would be somebody else's.
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("weir: {}: {error}", self.0.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_given_up() {
+        assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
+        let (_held, wait) = mpsc::channel::<()>();
+        assert_eq!(within(Duration::from_millis(1), move || wait.recv().is_ok()), None);
+    }
+}
