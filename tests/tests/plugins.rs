@@ -298,17 +298,33 @@ fn a_plugin_that_left_plugins_dir_closes_its_routes_and_is_named() {
     let gateway = Gateway::builder().with("plugins_dir", &format!("{:?}", folder.path())).in_folder_of(stopped).start();
     until_missing(&gateway, true);
     is_closed(&gateway);
-    // A global entry closes everything.
     let entry = gateway.admin().ask("POST", "/plugins", &json!({ "name": "neighbour" }));
     assert_eq!(entry.status, 400, "a plugin that is not there takes no new entries: {}", entry.text());
     std::fs::write(&file, component("neighbour")).unwrap();
     gateway.signal("HUP");
     until_missing(&gateway, false);
     gateway.client().get("/guarded").send().expect(200);
+    // An entry of one consumer closes what that consumer asks, and that is known only after the authentication.
+    let admin = gateway.admin();
+    admin.consumer_with_key("ada", "open-sesame").consumer_with_key("grace", "let-me-in").plugin_on(
+        "other",
+        "key-auth",
+        json!({}),
+    );
+    admin.post("/consumers/ada/plugins", json!({ "name": "neighbour" }));
+    std::fs::remove_file(&file).unwrap();
+    let gateway = gateway.restarted_by("TERM");
+    for (key, status) in [("open-sesame", 500), ("let-me-in", 200), ("guess", 401)] {
+        gateway.client().get("/other").header("apikey", key).send().expect(status);
+    }
+    // A global entry closes everything.
+    std::fs::write(&file, component("neighbour")).unwrap();
+    gateway.signal("HUP");
+    until_missing(&gateway, false);
     gateway.admin().post("/plugins", json!({ "name": "neighbour" }));
     std::fs::remove_file(&file).unwrap();
     let gateway = gateway.restarted_by("TERM");
-    gateway.client().get("/other").send().expect(500);
+    gateway.client().get("/other").header("apikey", "let-me-in").send().expect(500);
     // Deleting what uses it opens the rest again, without the file.
     for entry in gateway.admin().get("/plugins")["data"].as_array().unwrap() {
         gateway.admin().delete(&format!("/plugins/{}", entry["id"].as_str().unwrap()));
