@@ -101,7 +101,7 @@ impl<E> Clone for Candidate<E> {
     }
 }
 
-/// One place of the precedence of scopes, most specific first in `Step::tiers`.
+/// One place of the precedence of scopes, most specific first in `Link::tiers`.
 pub(crate) enum Tier<E> {
     /// The entry of this scope, whoever calls.
     Anyone(Candidate<E>),
@@ -119,7 +119,7 @@ impl<E> Clone for Tier<E> {
 }
 
 /// One plugin name of a chain, and the entries of it that may run.
-pub struct Step<E = Entry> {
+pub struct Link<E = Entry> {
     pub(crate) plugin: Arc<str>,
     pub(crate) priority: i64,
     pub(crate) phases: PhaseSet,
@@ -128,12 +128,12 @@ pub struct Step<E = Entry> {
     pub(crate) tiers: Vec<Tier<E>>,
 }
 
-impl<E> Step<E> {
+impl<E> Link<E> {
     /// The plugin's name.
     pub fn plugin(&self) -> &str {
         &self.plugin
     }
-    /// Whether an entry of this step may handle the phase; the picked entry is asked again.
+    /// Whether an entry of this link may handle the phase; the picked entry is asked again.
     pub fn handles(&self, phase: Phase) -> bool {
         self.phases.contains(phase)
     }
@@ -154,45 +154,45 @@ impl<E> Step<E> {
 
 /// The plugins of a route (or of all routes that have none of their own), in order.
 pub struct Chain<E = Entry> {
-    steps: Vec<Arc<Step<E>>>,
+    links: Vec<Arc<Link<E>>>,
     /// Those of them whose component this node does not have; almost always none.
-    missing: Vec<Arc<Step<E>>>,
+    missing: Vec<Arc<Link<E>>>,
     phases: PhaseSet,
 }
 
 impl<E> Default for Chain<E> {
     fn default() -> Self {
-        Self { steps: Vec::new(), missing: Vec::new(), phases: PhaseSet::default() }
+        Self { links: Vec::new(), missing: Vec::new(), phases: PhaseSet::default() }
     }
 }
 
 impl<E> Chain<E> {
-    /// A chain of these steps; `weir_model::chain::order` puts them in order.
-    pub(crate) fn new(mut steps: Vec<Arc<Step<E>>>) -> Self {
-        steps.sort_by(|a, b| weir_model::chain::order((a.priority, &a.plugin), (b.priority, &b.plugin)));
-        let missing: Vec<_> = steps.iter().filter(|step| step.missing).cloned().collect();
+    /// A chain of these links; `weir_model::chain::order` puts them in order.
+    pub(crate) fn new(mut links: Vec<Arc<Link<E>>>) -> Self {
+        links.sort_by(|a, b| weir_model::chain::order((a.priority, &a.plugin), (b.priority, &b.plugin)));
+        let missing: Vec<_> = links.iter().filter(|link| link.missing).cloned().collect();
         // What cannot run refuses the request.
         let refusing = PhaseSet::of((!missing.is_empty()).then_some(Phase::Request));
-        let phases = steps.iter().fold(refusing, |all, step| all.union(step.phases));
-        Self { steps, missing, phases }
+        let phases = links.iter().fold(refusing, |all, link| all.union(link.phases));
+        Self { links, missing, phases }
     }
     /// The plugin of an entry that should run for this consumer and cannot, because this node has no component of its name.
     pub fn missing(&self, scheme: Scheme, consumer: Option<Id>) -> Option<&str> {
-        let cannot_run = |step: &&Arc<Step<E>>| step.candidate(scheme, consumer).is_some_and(|picked| picked.entry.is_none());
-        self.missing.iter().find(cannot_run).map(|step| step.plugin())
+        let cannot_run = |link: &&Arc<Link<E>>| link.candidate(scheme, consumer).is_some_and(|picked| picked.entry.is_none());
+        self.missing.iter().find(cannot_run).map(|link| link.plugin())
     }
-    /// All steps, in order.
-    pub fn steps(&self) -> &[Arc<Step<E>>] {
-        &self.steps
+    /// All links, in order.
+    pub fn links(&self) -> &[Arc<Link<E>>] {
+        &self.links
     }
-    /// Whether any step handles the phase: if not, the phase costs this one test.
+    /// Whether any link handles the phase: if not, the phase costs this one test.
     pub fn handles(&self, phase: Phase) -> bool {
         self.phases.contains(phase)
     }
-    /// The steps that may handle the phase, in order, each with its place in the chain. Order and places are the same in every
+    /// The links that may handle the phase, in order, each with its place in the chain. Order and places are the same in every
     /// phase.
-    pub fn walk(&self, phase: Phase) -> impl Iterator<Item = (usize, &Arc<Step<E>>)> {
-        let steps: &[_] = if self.handles(phase) { &self.steps } else { &[] };
-        steps.iter().enumerate().filter(move |(_, step)| step.handles(phase))
+    pub fn walk(&self, phase: Phase) -> impl Iterator<Item = (usize, &Arc<Link<E>>)> {
+        let links: &[_] = if self.handles(phase) { &self.links } else { &[] };
+        links.iter().enumerate().filter(move |(_, link)| link.handles(phase))
     }
 }

@@ -23,7 +23,7 @@ pub enum Walked {
     Failed(ProxyError),
 }
 
-/// Who the consumer was from which step of the request phase on. Usually one; a second authentication may change it.
+/// Who the consumer was from which link of the request phase on. Usually one; a second authentication may change it.
 #[derive(Debug, Default)]
 pub struct Identities {
     first: Option<(usize, Id)>,
@@ -32,20 +32,20 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Notes the consumer after a step of the request phase, if that step has changed it.
-    fn after(&mut self, step: usize, consumer: Option<Id>) {
+    /// Notes the consumer after a link of the request phase, if that link has changed it.
+    fn after(&mut self, link: usize, consumer: Option<Id>) {
         if let Some(consumer) = consumer
             && self.more.last().or(self.first.as_ref()).is_none_or(|(_, last)| *last != consumer)
         {
             match self.first {
-                None => self.first = Some((step, consumer)),
-                Some(_) => self.more.push((step, consumer)),
+                None => self.first = Some((link, consumer)),
+                Some(_) => self.more.push((link, consumer)),
             }
         }
     }
-    /// The consumer that a step knew when the request phase reached it.
-    fn before(&self, step: usize) -> Option<Id> {
-        self.first.iter().chain(&self.more).rev().find(|(since, _)| *since < step).map(|(_, consumer)| *consumer)
+    /// The consumer that a link knew when the request phase reached it.
+    fn before(&self, link: usize) -> Option<Id> {
+        self.first.iter().chain(&self.more).rev().find(|(since, _)| *since < link).map(|(_, consumer)| *consumer)
     }
 }
 
@@ -62,14 +62,14 @@ pub fn walk(
     // Nothing is known of a component that is not there, neither its place in the order nor what its failure may mean: such an entry
     // refuses the request before any other plugin acts, or as soon as it is known that the request is of the entry's consumer.
     let missing = |exchange: &Exchange| {
-        let plugin = chain.missing(scheme, exchange.consumer.as_ref().map(|consumer| consumer.id));
+        let plugin = chain.missing(scheme, exchange.caller.as_ref().map(|caller| caller.consumer.id));
         plugin.filter(|_| phase == Phase::Request).map(|plugin| ProxyError::PluginMissing { plugin: plugin.to_owned() })
     };
-    for (index, step) in chain.walk(phase) {
+    for (index, link) in chain.walk(phase) {
         if let Some(error) = missing(exchange) {
             return Walked::Failed(error);
         }
-        let Some(entry) = step.pick(scheme, identities.before(index)) else { continue };
+        let Some(entry) = link.pick(scheme, identities.before(index)) else { continue };
         if !entry.handles(phase) {
             continue;
         }
@@ -122,7 +122,7 @@ mod tests {
         identities.after(2, Some(anonymous));
         identities.after(3, Some(ada));
         identities.after(4, Some(ada));
-        let known: Vec<_> = (0..6).map(|step| identities.before(step)).collect();
+        let known: Vec<_> = (0..6).map(|link| identities.before(link)).collect();
         assert_eq!(known, [None, None, Some(anonymous), Some(anonymous), Some(ada), Some(ada)]);
     }
 }

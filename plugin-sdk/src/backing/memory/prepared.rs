@@ -129,9 +129,9 @@ pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, Header
         }
         for announced in &rule.announcements {
             check_header_name(&announced.header)?;
-            let texts =
+            let mut texts =
                 rule.windows.iter().filter_map(|window| window.text.as_ref()).filter(|_| announced.figure == Figure::Limit);
-            texts.map(|text| check_header_value(text.as_bytes())).collect::<Result<(), _>>()?;
+            texts.try_for_each(|text| check_header_value(text.as_bytes()))?;
         }
         if draft.rules >= RULES {
             return Err(HeaderFault::TooMany);

@@ -4,7 +4,7 @@
 //! global entry costs as many chains as there are, however many routes share them.
 
 use super::IdMap;
-use crate::chain::{Candidate, Chain, PhaseSet, Step, Tier};
+use crate::chain::{Candidate, Chain, Link, PhaseSet, Tier};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_model::Id;
@@ -247,16 +247,16 @@ impl<E> Chains<E> {
 }
 
 /// The chain of a place. `layers` are the entries that apply there: of route and service, of the route, of the service, and
-/// everywhere. A plugin that has entries in the first `own` of them gets a new step; the other steps are those of `base`.
+/// everywhere. A plugin that has entries in the first `own` of them gets a new link; the other links are those of `base`.
 fn compile<E>(base: &Chain<E>, own: usize, layers: [&[Slot<E>]; 4]) -> Chain<E> {
     let names: BTreeSet<&Arc<str>> = layers.iter().take(own).copied().flatten().map(|slot| &slot.plugin).collect();
-    let shared = base.steps().iter().filter(|step| !names.contains(&step.plugin)).cloned();
-    let new = names.iter().map(|name| Arc::new(step(layers.map(|group| group.iter().find(|slot| &slot.plugin == *name)))));
+    let shared = base.links().iter().filter(|link| !names.contains(&link.plugin)).cloned();
+    let new = names.iter().map(|name| Arc::new(link(layers.map(|group| group.iter().find(|slot| &slot.plugin == *name)))));
     Chain::new(shared.chain(new).collect())
 }
 
-/// The step of one plugin, from its slots in the four layers of [`compile`].
-fn step<E>([both, route, service, global]: [Option<&Slot<E>>; 4]) -> Step<E> {
+/// The link of one plugin, from its slots in the four layers of [`compile`].
+fn link<E>([both, route, service, global]: [Option<&Slot<E>>; 4]) -> Link<E> {
     let anyone = |slot: Option<&Slot<E>>| slot.and_then(|slot| slot.anyone.clone()).map(Tier::Anyone);
     let by_consumer = |slot: Option<&Slot<E>>| {
         slot.filter(|slot| !slot.by_consumer.is_empty()).map(|slot| Tier::ByConsumer(slot.by_consumer.clone()))
@@ -273,7 +273,7 @@ fn step<E>([both, route, service, global]: [Option<&Slot<E>>; 4]) -> Step<E> {
         anyone(global),
     ];
     let slots = || [both, route, service, global].into_iter().flatten();
-    Step {
+    Link {
         plugin: slots().next().map_or_else(|| "".into(), |slot| slot.plugin.clone()),
         priority: slots().next().map_or(0, |slot| slot.priority),
         phases: slots().fold(PhaseSet::default(), |all, slot| all.union(slot.phases)),

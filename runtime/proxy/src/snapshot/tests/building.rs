@@ -129,7 +129,7 @@ fn a_new_component_replaces_the_entries_of_its_plugin_and_no_others() {
     assert_eq!(before.at("/a").unwrap().runs(Scheme::Http, None), [21, 22]);
     let found = after.at("/a").unwrap();
     assert_eq!(found.runs(Scheme::Http, None), [22, 21]);
-    let versions = found.chain.steps().iter().map(|step| step.pick(Scheme::Http, None).unwrap().version);
+    let versions = found.chain.links().iter().map(|link| link.pick(Scheme::Http, None).unwrap().version);
     assert_eq!(versions.collect::<Vec<_>>(), [1, 2]);
 }
 
@@ -194,6 +194,6 @@ fn a_component_that_changed_without_a_transaction_is_taken_over_on_request() {
     node.host.install_with("first", 7, 300, &[Phase::Request, Phase::Log]);
     let after = node.builder.refresh(&["first"], Arc::new(node.view.clone())).unwrap();
     let chain = after.at("/a").unwrap().chain;
-    assert_eq!(chain.steps()[0].pick(Scheme::Http, None).unwrap().version, 7);
+    assert_eq!(chain.links()[0].pick(Scheme::Http, None).unwrap().version, 7);
     assert!(chain.handles(Phase::Log) && !chain.handles(Phase::Response));
 }

@@ -38,7 +38,7 @@ fn the_entry_with_the_most_specific_scope_runs() {
         assert_eq!(snapshot.at("/a").unwrap().runs(Scheme::Http, Some(40)), [number], "{}", RANKED[number as usize - 100]);
         snapshot = node.write(&[delete(Kind::Plugin, number)]);
     }
-    assert!(snapshot.at("/a").unwrap().chain.steps().is_empty());
+    assert!(snapshot.at("/a").unwrap().chain.links().is_empty());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_phase_that_no_plugin_handles_has_no_steps() {
     let names = |path, phase| {
         let chain = snapshot.at(path).unwrap().chain;
         assert_eq!(chain.handles(phase), chain.walk(phase).next().is_some());
-        chain.walk(phase).map(|(_, step)| step.plugin().to_owned()).collect::<Vec<_>>()
+        chain.walk(phase).map(|(_, link)| link.plugin().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names("/a", Phase::Request), ["first"]);
     assert_eq!(names("/a", Phase::Response), [""; 0]);
@@ -162,8 +162,8 @@ fn routes_without_entries_of_their_own_share_a_chain_and_all_share_the_global_st
     let chain = |path| snapshot.at(path).unwrap().chain;
     assert!(Arc::ptr_eq(&chain("/a"), &chain("/b")));
     assert!(Arc::ptr_eq(&chain("/d"), snapshot.global_chain()));
-    assert!(Arc::ptr_eq(&chain("/a").steps()[0], &chain("/d").steps()[0]));
-    assert!(Arc::ptr_eq(&chain("/c").steps()[0], &chain("/d").steps()[0]));
+    assert!(Arc::ptr_eq(&chain("/a").links()[0], &chain("/d").links()[0]));
+    assert!(Arc::ptr_eq(&chain("/c").links()[0], &chain("/d").links()[0]));
     assert_eq!(snapshot.chains.count(), 3);
     let snapshot = node.write(&[delete(Kind::Plugin, 101), delete(Kind::Route, 12), delete(Kind::Plugin, 102)]);
     assert_eq!(snapshot.chains.count(), 1, "chains go with what needed them");

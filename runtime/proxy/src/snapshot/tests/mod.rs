@@ -197,7 +197,7 @@ impl Snapshot<FakeEntry> {
 impl RouteMatch<FakeEntry> {
     /// The numbers of the entries that run for that consumer, in order.
     pub(crate) fn runs(&self, scheme: Scheme, consumer: Option<u128>) -> Vec<u128> {
-        let picked = self.chain.walk(Phase::Request).filter_map(|(_, step)| step.pick(scheme, consumer.map(id)));
+        let picked = self.chain.walk(Phase::Request).filter_map(|(_, link)| link.pick(scheme, consumer.map(id)));
         picked.map(|entry| u128::from_be_bytes(*entry.id.as_bytes())).collect()
     }
 }

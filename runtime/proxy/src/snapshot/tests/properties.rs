@@ -121,7 +121,7 @@ proptest! {
                 for consumer in CONSUMERS {
                     let expected = expected(view, changed.route.id(), changed.route.service, consumer.map(id), scheme);
                     for found in [&changed, &anew] {
-                        let picked = found.chain.walk(Phase::Request).filter_map(|(_, step)| step.pick(scheme, consumer.map(id)));
+                        let picked = found.chain.walk(Phase::Request).filter_map(|(_, link)| link.pick(scheme, consumer.map(id)));
                         prop_assert_eq!(picked.map(|entry| entry.id).collect::<Vec<_>>(), expected.clone());
                     }
                 }
