@@ -2,6 +2,7 @@
 //!
 //! Pure. A host is compared in lower case, without port and without the final dot of a fully qualified name.
 
+use super::label::Label;
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
@@ -83,12 +84,15 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), HostError> {
     Ok((name, Some(port)))
 }
 
+/// How many bytes of a pattern stand in the record itself: what most names need, and the pattern takes 40 bytes.
+const HOST_INLINE: usize = 30;
+
 /// Which hosts a route is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct HostPattern {
     pub(crate) shape: HostShape,
     /// The whole name, or what a wildcard leaves of it, with its dot: `.example.com`, `example.`.
-    pub(crate) text: Box<str>,
+    pub(crate) text: Label<HOST_INLINE>,
     /// Unset: any port.
     pub(crate) port: Option<u16>,
 }
@@ -108,8 +112,8 @@ impl HostPattern {
     /// From a route's `hosts`.
     pub(crate) fn parse(pattern: &str) -> Result<Self, HostError> {
         if pattern.parse::<Ipv6Addr>().is_ok() {
-            let text = format!("[{}]", pattern.to_ascii_lowercase()).into();
-            return Ok(Self { shape: HostShape::Exact, text, port: None });
+            let text = format!("[{}]", pattern.to_ascii_lowercase());
+            return Ok(Self { shape: HostShape::Exact, text: text.as_str().into(), port: None });
         }
         let (name, port) = split_port(pattern)?;
         let (shape, text, fixed) = if let Some(rest) = name.strip_prefix('*') {
@@ -119,12 +123,12 @@ impl HostPattern {
             (HostShape::Beginning, rest, rest.strip_suffix('.').ok_or(HostError::Name)?)
         } else {
             let exact = HostHeader::parse(name.as_bytes())?;
-            return Ok(Self { shape: HostShape::Exact, text: exact.name.into(), port });
+            return Ok(Self { shape: HostShape::Exact, text: (&*exact.name).into(), port });
         };
         if !fixed.split('.').all(is_label) {
             return Err(HostError::Name);
         }
-        Ok(Self { shape, text: text.to_ascii_lowercase().into(), port })
+        Ok(Self { shape, text: text.to_ascii_lowercase().as_str().into(), port })
     }
 }
 

@@ -6,11 +6,15 @@
 
 mod bucket;
 mod host;
+mod index;
+mod key;
+mod label;
 mod method;
 mod radix;
 mod rank;
 mod record;
 mod regex_rule;
+mod table;
 mod target;
 
 #[cfg(test)]
@@ -23,9 +27,11 @@ pub use regex_rule::RegexFault;
 pub use target::upstream_path;
 pub use weir_model::path::{PathError, normalise};
 
-use bucket::{Bucket, Rule, Work};
+use bucket::{Rule, Work};
 use host::{HostPattern, HostShape};
 use http::{HeaderMap, Method};
+use index::{Index, Search};
+use key::{Key, Scope};
 use radix::RadixTree;
 use rank::Census;
 use record::PathRule;
@@ -51,26 +57,35 @@ pub struct RouteRequest<'a> {
 /// All routes, arranged so that neither a look-up nor a change depends on how many there are.
 #[derive(Clone, Default)]
 pub struct Router {
-    /// Routes without hosts.
-    any_host: PathTree,
+    /// All rules, by host pattern and by what their paths begin with; a rule without paths stands at the empty beginning.
+    index: Index,
+    /// Of routes without hosts.
     any_host_census: Census,
-    /// Host patterns without a port.
+    /// Which host patterns there are without a port.
     any_port: HostTable,
-    /// Host patterns with a port, by port.
+    /// Which there are with a port, by port.
     by_port: Vec<(u16, HostTable)>,
 }
 
-/// Rules by what their paths begin with; a rule without paths stands at the empty beginning.
-type PathTree = RadixTree<Bucket>;
-
+/// Host patterns that routes have, so that only these are asked for.
 #[derive(Clone, Default)]
 struct HostTable {
-    exact: RadixTree<PathTree>,
+    /// How many are without wildcard.
+    exact: usize,
     /// By the reversed ending.
-    ending: RadixTree<PathTree>,
-    beginning: RadixTree<PathTree>,
+    ending: RadixTree<Wildcard>,
+    beginning: RadixTree<Wildcard>,
     /// Of the patterns with a wildcard.
     wildcard_census: Census,
+}
+
+/// A pattern with a wildcard.
+#[derive(Clone, Default)]
+struct Wildcard {
+    /// Of its text.
+    length: usize,
+    /// How often routes have it.
+    count: usize,
 }
 
 /// The route that a request gets, and through which of its paths.
@@ -102,55 +117,42 @@ impl Router {
     pub fn find(&self, request: &RouteRequest<'_>) -> Option<Hit<'_>> {
         self.find_counting(request, &mut Work::default())
     }
-    fn find_counting(&self, request: &RouteRequest<'_>, work: &mut Work) -> Option<Hit<'_>> {
-        let mut best = None;
+    fn find_counting<'r>(&'r self, request: &RouteRequest<'_>, work: &mut Work) -> Option<Hit<'r>> {
+        let mut search = Search { index: &self.index, request, best: None, work };
         // Hosts first: they rank higher, and what is found makes the rest be skipped unread.
         if !request.host.is_empty() {
             if let Ok(at) = self.port_position(request.port)
-                && let Some((_, table)) = self.by_port.get(at)
+                && let Some((port, table)) = self.by_port.get(at)
             {
-                table.improve(&mut best, request, work);
+                table.improve(&mut search, Some(*port));
             }
-            self.any_port.improve(&mut best, request, work);
+            self.any_port.improve(&mut search, None);
         }
-        if !best.is_some_and(|best: &Rule| best.outranks(self.any_host_census.ceiling())) {
-            improve(&mut best, &self.any_host, request, work);
+        if !search.best.is_some_and(|best| best.outranks(self.any_host_census.ceiling())) {
+            search.improve(&Scope::ANY);
         }
-        best.map(|rule| Hit { rule })
+        search.best.map(|rule| Hit { rule })
     }
     /// Adds a route. It must not be in here yet.
     pub fn insert(&mut self, record: &Arc<RouteRecord>) {
         self.count(record, Census::add);
-        for rule in rules(record) {
-            if record.hosts.is_empty() {
-                self.any_host.entry(beginning(&rule)).insert(&rule);
-            }
-            for host in &record.hosts {
-                let tree = self.table(host.port);
-                tree.tree(host.shape).entry(&key(host)).entry(beginning(&rule)).insert(&rule);
-            }
+        for host in &record.hosts {
+            self.table(host.port).add(host);
         }
+        each_rule(record, |key, rule| self.index.insert(key, rule));
     }
     /// Takes out a route that is in here.
     pub fn remove(&mut self, record: &Arc<RouteRecord>) {
         self.count(record, Census::subtract);
-        for rule in rules(record) {
-            let take_out = |paths: &mut PathTree| {
-                paths.prune(beginning(&rule), |bucket| bucket.remove(&rule));
-                paths.is_empty()
-            };
-            if record.hosts.is_empty() {
-                take_out(&mut self.any_host);
-            }
-            for host in &record.hosts {
-                self.table(host.port).tree(host.shape).prune(&key(host), take_out);
-            }
+        for host in &record.hosts {
+            self.table(host.port).subtract(host);
         }
+        each_rule(record, |key, rule| self.index.remove(key, rule));
         self.by_port.retain(|(_, table)| !table.is_empty());
     }
     /// Whether there is no route at all.
     pub fn is_empty(&self) -> bool {
-        self.any_host.is_empty() && self.any_port.is_empty() && self.by_port.is_empty()
+        self.index.is_empty() && self.any_port.is_empty() && self.by_port.is_empty()
     }
     fn count(&mut self, record: &RouteRecord, change: fn(&mut Census, usize)) {
         if record.hosts.is_empty() {
@@ -174,12 +176,12 @@ impl Router {
 }
 
 impl HostTable {
-    fn improve<'a>(&'a self, best: &mut Option<&'a Rule>, request: &RouteRequest<'_>, work: &mut Work) {
-        let host = request.host.as_bytes();
-        if let Some(paths) = self.exact.get(host) {
-            improve(best, paths, request, work);
+    fn improve(&self, search: &mut Search<'_, '_, '_>, port: Option<u16>) {
+        let host = search.request.host.as_bytes();
+        if self.exact > 0 {
+            search.improve(&Scope::new(HostShape::Exact, port, host));
         }
-        if best.is_some_and(|best| best.outranks(self.wildcard_census.ceiling())) {
+        if search.best.is_some_and(|best| best.outranks(self.wildcard_census.ceiling())) {
             return;
         }
         if !self.ending.is_empty() {
@@ -187,45 +189,65 @@ impl HostTable {
             let mut buffer = [0; MAX_HOST_BYTES];
             if let Some(reversed) = buffer.get_mut(..host.len()) {
                 reversed.iter_mut().zip(host.iter().rev()).for_each(|(to, from)| *to = *from);
-                self.ending.beginning(reversed).for_each(|paths| improve(best, paths, request, work));
+                for wildcard in self.ending.beginning(reversed) {
+                    let text = host.get(host.len() - wildcard.length..).unwrap_or_default();
+                    search.improve(&Scope::new(HostShape::Ending, port, text));
+                }
             }
         }
-        self.beginning.beginning(host).for_each(|paths| improve(best, paths, request, work));
+        for wildcard in self.beginning.beginning(host) {
+            let text = host.get(..wildcard.length).unwrap_or_default();
+            search.improve(&Scope::new(HostShape::Beginning, port, text));
+        }
     }
-    fn tree(&mut self, shape: HostShape) -> &mut RadixTree<PathTree> {
+    fn add(&mut self, host: &HostPattern) {
+        match self.wildcards(host.shape) {
+            None => self.exact += 1,
+            Some(tree) => {
+                let wildcard = tree.entry(&tree_key(host));
+                wildcard.length = host.text.len();
+                wildcard.count += 1;
+            }
+        }
+    }
+    fn subtract(&mut self, host: &HostPattern) {
+        match self.wildcards(host.shape) {
+            None => self.exact = self.exact.saturating_sub(1),
+            Some(tree) => tree.prune(&tree_key(host), |wildcard| {
+                wildcard.count = wildcard.count.saturating_sub(1);
+                wildcard.count == 0
+            }),
+        }
+    }
+    fn wildcards(&mut self, shape: HostShape) -> Option<&mut RadixTree<Wildcard>> {
         match shape {
-            HostShape::Exact => &mut self.exact,
-            HostShape::Ending => &mut self.ending,
-            HostShape::Beginning => &mut self.beginning,
+            HostShape::Exact => None,
+            HostShape::Ending => Some(&mut self.ending),
+            HostShape::Beginning => Some(&mut self.beginning),
         }
     }
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.ending.is_empty() && self.beginning.is_empty()
+        self.exact == 0 && self.ending.is_empty() && self.beginning.is_empty()
     }
 }
 
-fn improve<'a>(best: &mut Option<&'a Rule>, paths: &'a PathTree, request: &RouteRequest<'_>, work: &mut Work) {
-    for bucket in paths.beginning(request.path.as_bytes()) {
-        work.buckets += 1;
-        bucket.improve(best, request, work);
+/// Brings one rule for each host and each path of the route, with the place that it stands at; a route without hosts or without paths
+/// has rules all the same.
+fn each_rule(record: &Arc<RouteRecord>, mut bring: impl FnMut(Key<'_>, &Rule)) {
+    let hosts = record.hosts.iter().enumerate().map(|(at, host)| (Some(at), Scope::of(host)));
+    let no_host = record.hosts.is_empty().then_some((None, Scope::ANY));
+    for (host, scope) in hosts.chain(no_host) {
+        let paths = record.paths.iter().enumerate().map(|(at, path)| (Some(at), path.literal()));
+        let no_path = record.paths.is_empty().then_some((None, &[] as &[u8]));
+        for (path, beginning) in paths.chain(no_path) {
+            bring(Key { scope, path: beginning }, &Rule::new(Arc::clone(record), host, path));
+        }
     }
 }
 
-/// One rule for each path of the route; one without path if it has none.
-fn rules(record: &Arc<RouteRecord>) -> impl Iterator<Item = Rule> {
-    let none = record.paths.is_empty().then_some(None);
-    let each = (0..record.paths.len()).map(Some);
-    none.into_iter().chain(each).map(|path| Rule::new(Arc::clone(record), path))
-}
-
-/// Where in the path tree the rule stands.
-fn beginning(rule: &Rule) -> &[u8] {
-    rule.path().map(PathRule::literal).unwrap_or_default()
-}
-
-/// Where in the host tree the pattern stands.
-fn key(host: &HostPattern) -> Vec<u8> {
-    let text = host.text.bytes();
+/// Where in a tree of host patterns the pattern stands.
+fn tree_key(host: &HostPattern) -> Vec<u8> {
+    let text = host.text.bytes().iter().copied();
     match host.shape {
         HostShape::Ending => text.rev().collect(),
         HostShape::Exact | HostShape::Beginning => text.collect(),

@@ -4,7 +4,11 @@
 //! tree still holds, so that filling a fresh tree copies nothing. Neither look-up nor change depends on how many keys there
 //! are, only on how long they are. Nothing recurses: the depth is given by keys, and keys are given by operators.
 
+use super::label::Label;
 use std::sync::Arc;
+
+/// How many bytes of a label stand in the node itself, so that most nodes are one allocation and one cache miss.
+const INLINE: usize = 22;
 
 /// A map from byte strings to values, made to be asked for all keys that begin a text.
 pub(crate) struct RadixTree<V> {
@@ -13,7 +17,7 @@ pub(crate) struct RadixTree<V> {
 
 struct Node<V> {
     /// The bytes between the parent and here, or before the root.
-    label: Label,
+    label: Label<INLINE>,
     value: Option<V>,
     /// By the first byte of their labels, ascending.
     children: Vec<(u8, Arc<Node<V>>)>,
@@ -188,39 +192,6 @@ impl<'a, V> Iterator for Beginning<'a, '_, V> {
             }
         }
         None
-    }
-}
-
-/// How many bytes of a label stand in the node itself, so that most nodes are one allocation and one cache miss.
-const INLINE: usize = 22;
-
-#[derive(Clone)]
-enum Label {
-    Inline(u8, [u8; INLINE]),
-    Heap(Box<[u8]>),
-}
-
-impl Label {
-    fn new(bytes: &[u8]) -> Self {
-        let mut inline = [0; INLINE];
-        match inline.get_mut(..bytes.len()) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                // At most INLINE.
-                Self::Inline(bytes.len() as u8, inline)
-            }
-            None => Self::Heap(bytes.into()),
-        }
-    }
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
-            Self::Heap(bytes) => bytes,
-        }
-    }
-    /// How many leading bytes are the same.
-    fn common(&self, text: &[u8]) -> usize {
-        self.bytes().iter().zip(text).take_while(|(a, b)| a == b).count()
     }
 }
 

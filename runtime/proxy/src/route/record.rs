@@ -3,11 +3,13 @@
 //! Pure. What cannot be served is refused here, with the reason; nothing is skipped.
 
 use super::host::{HostError, HostPattern, HostShape};
+use super::label::Label;
 use super::method::MethodSet;
 use super::rank::{self, Rank};
 use super::regex_rule::{PathRegex, RegexFault, header_regex};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use regex::bytes::Regex;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use weir_model::path::PathError;
 use weir_model::{Id, Route};
@@ -23,8 +25,12 @@ pub enum PathHandling {
 }
 
 /// A route that is served.
+///
+/// Whatever a look-up compares with stands in the record itself if the route has one host and one path, as nearly all have: a
+/// record that is not in the cache is waited for once, not once for each text.
 #[derive(Debug)]
 pub struct RouteRecord {
+    id: Id,
     /// What plugins and logs may know.
     pub facts: Arc<EntityFacts>,
     /// Its service; unset: 503.
@@ -40,16 +46,19 @@ pub struct RouteRecord {
     pub(crate) created_at: u64,
     pub(crate) regex_priority: i64,
     pub(crate) methods: MethodSet,
-    pub(crate) hosts: Box<[HostPattern]>,
-    pub(crate) paths: Box<[PathRule]>,
+    pub(crate) hosts: SmallVec<[HostPattern; 1]>,
+    pub(crate) paths: SmallVec<[PathRule; 1]>,
     pub(crate) headers: Box<[HeaderRule]>,
 }
+
+/// How many bytes of a prefix stand in the record itself: what most paths need, and the rule takes 40 bytes.
+const PREFIX_INLINE: usize = 38;
 
 /// Which paths a route is for.
 #[derive(Debug)]
 pub(crate) enum PathRule {
     /// Those that begin so, in normal form.
-    Prefix(Box<str>),
+    Prefix(Label<PREFIX_INLINE>),
     /// Those whose beginning matches.
     Regex(Box<PathRegex>),
 }
@@ -112,6 +121,7 @@ impl RouteRecord {
             return Err(RouteFault::NoMatcher);
         }
         Ok(Self {
+            id: route.id,
             facts: crate::snapshot::facts(route.id, route.name.clone()),
             service: route.service.map(|service| service.id),
             strip_path: route.strip_path,
@@ -132,7 +142,7 @@ impl RouteRecord {
     }
     /// The identifier.
     pub fn id(&self) -> Id {
-        self.facts.id
+        self.id
     }
     /// How many attributes are set that decide.
     pub(crate) fn attributes(&self) -> usize {
@@ -159,8 +169,10 @@ impl RouteRecord {
     }
 }
 
-fn each<T>(texts: &Option<Vec<String>>, parse: impl Fn(&str) -> Result<T, RouteFault>) -> Result<Box<[T]>, RouteFault> {
-    texts.iter().flatten().map(|text| parse(text)).collect()
+fn each<T>(texts: &Option<Vec<String>>, parse: impl Fn(&str) -> Result<T, RouteFault>) -> Result<SmallVec<[T; 1]>, RouteFault> {
+    let mut list: SmallVec<[T; 1]> = texts.iter().flatten().map(|text| parse(text)).collect::<Result<_, _>>()?;
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 fn https_only(route: &Route) -> Result<Option<StatusCode>, RouteFault> {
@@ -186,12 +198,12 @@ impl PathRule {
         }
         // Requests are compared in normal form, so a prefix in any other form would never match.
         let normal = weir_model::path::normalise(path).map_err(|error| RouteFault::Path(path.to_owned(), error))?;
-        Ok(Self::Prefix(normal.as_ref().into()))
+        Ok(Self::Prefix(Label::new(normal.as_bytes())))
     }
     /// What every path that it matches begins with.
     pub(crate) fn literal(&self) -> &[u8] {
         match self {
-            Self::Prefix(prefix) => prefix.as_bytes(),
+            Self::Prefix(prefix) => prefix.bytes(),
             Self::Regex(regex) => regex.literal(),
         }
     }

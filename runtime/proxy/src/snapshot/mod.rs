@@ -86,8 +86,8 @@ impl<E> Snapshot<E> {
     pub fn missing_plugins(&self) -> impl Iterator<Item = (&str, usize)> {
         self.missing.iter().map(|(plugin, entries)| (&**plugin, *entries))
     }
-    /// Matches a request to a route. Two shared maps are asked and three reference counts move; nothing is allocated unless the
-    /// route's path is a regex.
+    /// Matches a request to a route. Three reference counts move, the route's own in the record that was read for the match anyway;
+    /// nothing is allocated unless the route's path is a regex.
     pub fn find(&self, request: &RouteRequest<'_>) -> Found<E> {
         let Some(hit) = self.router.find(request) else { return Found::None };
         let route = hit.record();

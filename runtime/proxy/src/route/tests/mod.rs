@@ -3,6 +3,7 @@
 mod documented;
 mod oracle;
 mod paths;
+mod places;
 mod properties;
 mod work;
 

@@ -74,7 +74,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     })
 }
 
-fn expected(routes: &[Route], request: &Request) -> Option<Id> {
+pub(super) fn expected(routes: &[Route], request: &Request) -> Option<Id> {
     let host = HostHeader::parse(request.host.as_bytes()).unwrap();
     let path = crate::route::normalise(&request.path).unwrap();
     let port = host.port.unwrap_or(request.scheme.default_port());
