@@ -288,11 +288,8 @@ impl<E> State<E> {
             return Ok(());
         }
         let id = entity.id;
-        let entry = match (source.make)(&plugin) {
-            Ok(entry) => Some(entry),
-            // No reason to serve nothing: what the entry applies to is refused until the component is back, the rest is served.
-            Err(EntryError::NotInstalled { .. }) => None,
-        };
+        // No reason to serve nothing: what the entry applies to is refused until the component is back, the rest is served.
+        let entry = (source.make)(&plugin).map_err(|EntryError::NotInstalled { .. }| ()).ok();
         let (priority, phases) = entry.as_deref().map(source.describe).unwrap_or_default();
         let scope = Scope {
             route: plugin.route.map(|route| route.id),
