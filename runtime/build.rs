@@ -14,9 +14,10 @@ const SOURCES: [&str; 4] = ["plugin-sdk/Cargo.toml", "plugin-sdk/src", "wit", "C
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    let plugins = STOCK.map(|name| root.join("plugins").join(name));
-    for source in plugins.into_iter().chain(SOURCES.map(|source| root.join(source))) {
-        println!("cargo::rerun-if-changed={}", source.display());
+    // Relative to this package: in a target folder that several clones share, the path of one says nothing about another.
+    let plugins = STOCK.map(|name| format!("plugins/{name}"));
+    for source in plugins.into_iter().chain(SOURCES.map(str::to_owned)) {
+        println!("cargo::rerun-if-changed=../{source}");
     }
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     let built = build(&root, &STOCK, &nested_target_dir(&out_dir))?;
