@@ -1,4 +1,8 @@
+mod reference;
+
 use super::*;
+use proptest::prelude::*;
+use reference::ReferenceScan;
 
 const LIMITS: HeadLimits = HeadLimits { head: 32 << 10, target: 8 << 10, headers: 100 };
 
@@ -254,5 +258,102 @@ fn a_chunk_size_beyond_what_a_length_can_hold_is_refused() {
     for mut scan in [BodyScan::new(BodyFraming::Chunked), BodyScan::of_response(BodyFraming::Chunked)] {
         assert_eq!(scan.clone().advance(b"ffffffffffffffff\r\n"), Ok(18), "the largest that there is");
         assert_eq!(scan.advance(b"10000000000000000\r\n"), Err(BodyFault));
+    }
+}
+
+/// Heads as clients send them, with and without what is refused.
+fn head() -> impl Strategy<Value = Vec<u8>> {
+    let method = prop_oneof![8 => Just("GET"), 2 => Just("POST"), 1 => Just("TRACE"), 1 => Just("get"), 1 => Just("")];
+    let target = prop_oneof![6 => "/[a-z]{0,40}(\\?[a-z=&]{0,20})?", 1 => "https?://[a-c](:80)?/x?", 1 => "[ -~]{0,20}"];
+    let version = prop_oneof![8 => Just("HTTP/1.1"), 2 => Just("HTTP/1.0"), 1 => Just("HTTP/2.0"), 1 => Just("")];
+    let name = prop_oneof![
+        4 => "[A-Za-z-]{1,20}",
+        2 => Just("Host".to_owned()),
+        1 => Just("content-length".to_owned()),
+        1 => Just("Transfer-Encoding".to_owned()),
+        1 => "[a-z]{120,135}",
+        1 => "[ -~]{0,20}",
+    ];
+    let value = prop_oneof![
+        4 => "[ -~]{0,70}",
+        2 => Just(" a".to_owned()),
+        1 => Just(" chunked".to_owned()),
+        1 => "[0-9]{0,20}",
+        1 => "[ -~\\t\\r\\x00\\x1f\\x7f\u{80}-\u{ff}]{0,40}",
+    ];
+    let line_end = prop_oneof![40 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r"), 1 => Just("\r\r\n")];
+    let lines = prop::collection::vec((name, value, line_end), 0..8);
+    ((prop::bool::weighted(0.1), method, target, version, lines), any::<u8>()).prop_map(
+        |((empty, method, target, version, lines), end)| {
+            let mut head = if empty { "\r\n".to_owned() } else { String::new() };
+            head.push_str(&format!("{method} {target} {version}\r\nhost: a\r\n"));
+            lines.iter().for_each(|(name, value, end)| head.push_str(&format!("{name}:{value}{end}")));
+            head.push_str(if end < 200 { "\r\n" } else { "\r\nGET" });
+            head.into_bytes()
+        },
+    )
+}
+
+/// Both scanners get `bytes` in the same pieces and must say the same after each.
+fn compare(bytes: &[u8], cuts: &[prop::sample::Index], limits: &HeadLimits) -> Result<(), TestCaseError> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    ends.push(bytes.len());
+    ends.sort_unstable();
+    let (mut scan, mut reference) = (HeadScan::default(), ReferenceScan::default());
+    for end in ends {
+        let (ours, theirs) = (scan.advance(&bytes[..end], limits), reference.advance(&bytes[..end], limits));
+        prop_assert_eq!(ours, theirs, "after {} bytes of {:?}", end, String::from_utf8_lossy(bytes));
+        if ours != Progress::Incomplete {
+            break;
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn heads_are_judged_as_one_byte_after_the_other(
+        mut bytes in head(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        small in any::<bool>(),
+    ) {
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let limits = if small { HeadLimits { head: 200, target: 20, headers: 3 } } else { LIMITS };
+        compare(&bytes, &cuts, &limits)?;
+    }
+
+    #[test]
+    fn any_bytes_are_judged_as_one_byte_after_the_other(
+        bytes in prop::collection::vec(prop_oneof![1 => any::<u8>(), 1 => prop::sample::select(b"\r\n: /ab\t\0\x7f".to_vec())], 0..200),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        compare(&bytes, &cuts, &LIMITS)?;
+        compare(&[b"GET / HTTP/1.1\r\nhost: a\r\nx: ", &*bytes, b"\r\n\r\n"].concat(), &cuts, &LIMITS)?;
+        compare(&[b"GET / HTTP/1.1\r\nhost: a\r\n", &*bytes, b": b\r\n\r\n"].concat(), &cuts, &LIMITS)?;
+    }
+
+    #[test]
+    fn a_plain_line_ends_where_its_first_control_byte_stands(
+        mut line in prop::collection::vec(prop_oneof![20 => 0x20_u8..0x7f, 1 => 0x80_u8.., 1 => any::<u8>()], 0..80),
+        ends in any::<bool>(),
+        rest in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        if ends {
+            line.extend_from_slice(b"\r\n");
+        }
+        line.extend_from_slice(&rest);
+        let control = line.iter().position(|&byte| byte < 0x20 || byte == 0x7f);
+        let length = control.filter(|&at| line[at..].starts_with(b"\r\n"));
+        let found = plain_line(&line);
+        // It may give up, but only in the last block, which is not whole.
+        if found.is_some() || control.is_some_and(|at| at / 16 < line.len() / 16) {
+            prop_assert_eq!(found, length);
+        }
     }
 }
