@@ -13,9 +13,8 @@ impl Ids {
     }
     /// Writes the next id into `text`, reusing its memory.
     pub fn next_into(&mut self, text: &mut String) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        text.clear();
-        for state in &mut self.state {
+        let mut digits = [0; 32];
+        for (state, half) in self.state.iter_mut().zip(digits.as_chunks_mut::<16>().0) {
             // SplitMix64: every state once before any comes again, and neighbours look unrelated. It is no secret: who sees ids can
             // compute others, so an id is never a credential.
             *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -23,13 +22,19 @@ impl Ids {
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             mixed ^= mixed >> 31;
-            for byte in mixed.to_be_bytes() {
-                let digit = |nibble: u8| char::from(*DIGITS.get(usize::from(nibble & 15)).unwrap_or(&b'0'));
-                text.push(digit(byte >> 4));
-                text.push(digit(byte));
+            for (pair, byte) in half.as_chunks_mut::<2>().0.iter_mut().zip(mixed.to_be_bytes()) {
+                *pair = [digit(byte >> 4), digit(byte & 15)];
             }
         }
+        text.clear();
+        // Digits are ASCII.
+        text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
+}
+
+/// The digit of a number below 16. Computed, so that all of an id's are computed at once.
+fn digit(nibble: u8) -> u8 {
+    nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Upstreams are trusted less than ourselves: a response that two readers could delimit differently is not passed on.
 
 use crate::error::ProxyError;
-use crate::framing::BodyFraming;
+use crate::framing::{BodyFraming, parse_length};
 use crate::headers::HEADERS_LIMIT;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -98,6 +98,10 @@ pub fn parse(bytes: &Bytes, method: &Method, spare: usize) -> Result<Option<Head
 
 /// Equal lengths in one line (`5, 5`) come from lists that were joined on the way (RFC 9112, 6.3).
 fn content_length(value: &[u8]) -> Option<u64> {
+    // The usual one is a plain number.
+    if let Some(length) = parse_length(value) {
+        return Some(length);
+    }
     let text = std::str::from_utf8(value).ok()?;
     let mut lengths = text.split(',').map(|part| {
         let part = part.trim_matches([' ', '\t']);
