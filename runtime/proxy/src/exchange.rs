@@ -413,3 +413,18 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_an_exchange_is_small() {
+        // It is moved some times with every request, so what is rare and large belongs on the heap.
+        assert!(size_of_future(serve) <= 1024, "{}", size_of_future(serve));
+    }
+}

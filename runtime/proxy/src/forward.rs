@@ -13,7 +13,6 @@ use crate::upstream::stream::Connection;
 use http::Method;
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -129,7 +128,8 @@ async fn connect(served: &mut Served, service: &Arc<ServiceRecord>, way: Way, fr
         }
     }
     served.wait_for_upstream(service.connect_timeout);
-    let mut opening = pin!(Connection::open(service, attempt, &worker.resolver, &worker.shared.tls));
+    // On the heap, because it is rare and large (TLS most of all): within the exchange's future it would be moved with each.
+    let mut opening = Box::pin(Connection::open(service, attempt, &worker.resolver, &worker.shared.tls));
     let waits = &served.client.waits;
     let opened = poll_fn(|cx| match opening.as_mut().poll(cx) {
         Poll::Pending if waits.take_expired(Wait::Upstream) => Poll::Ready(Err(ProxyError::UpstreamConnectTimeout)),
