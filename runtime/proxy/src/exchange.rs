@@ -65,6 +65,10 @@ pub(crate) struct Served {
     pub tries: u32,
     /// Whether the whole reply was handed to the client's connection.
     pub complete: bool,
+    /// Where the reply's body comes from, once there is one.
+    pub source: Source,
+    /// The request's body, once the reply is on its way.
+    pub request_body: Option<RequestBody>,
 }
 
 /// What a reply is made of.
@@ -126,6 +130,8 @@ impl Served {
             upstream: None,
             tries: 0,
             complete: false,
+            source: Source::Nothing,
+            request_body: None,
             worker,
             client,
         };
@@ -324,6 +330,11 @@ impl Served {
 
     /// Steps 9 and 10.
     fn finish(&mut self) {
+        if let Some(body) = self.request_body.take() {
+            self.exchange.outcome.request_bytes = body.received;
+        }
+        // What the upstream still sends is for nobody: its connection goes before the exchange counts as over.
+        self.source = Source::Nothing;
         self.complete |= self.exchange.request.method == Method::HEAD && self.exchange.outcome.status != 0;
         if !self.complete && self.error.is_none() {
             self.error = Some(if std::thread::panicking() {

@@ -24,13 +24,7 @@ pub(crate) enum Source {
 }
 
 /// See the module's head.
-pub(crate) struct ReplyBody(Option<Box<Sending>>);
-
-struct Sending {
-    source: Source,
-    request_body: RequestBody,
-    served: Box<Served>,
-}
+pub(crate) struct ReplyBody(Option<Box<Served>>);
 
 /// The reply cannot be completed: the connection is cut, so that the client does not take what it got for all of it.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +37,16 @@ impl ReplyBody {
         Self(None)
     }
     /// The body of an exchange's reply.
-    pub fn new(served: Box<Served>, source: Source, request_body: RequestBody) -> Self {
-        let mut sending = Sending { source, request_body, served };
-        sending.end_if_complete();
-        Self(Some(Box::new(sending)))
+    pub fn new(mut served: Box<Served>, source: Source, request_body: RequestBody) -> Self {
+        served.source = source;
+        served.request_body = Some(request_body);
+        served.end_if_complete();
+        Self(Some(served))
     }
 }
 
-impl Sending {
+/// The exchange while its reply is being sent.
+impl Served {
     /// Lets the upstream's connection go as soon as nothing more comes from it, not only when the client has taken everything.
     fn end_if_complete(&mut self) {
         let over = match &self.source {
@@ -61,24 +57,24 @@ impl Sending {
         if !over {
             return;
         }
-        self.served.complete = true;
+        self.complete = true;
         if let Source::Upstream(ongoing) = std::mem::replace(&mut self.source, Source::Nothing) {
-            forward::release(&self.served, *ongoing);
+            forward::release(self, *ongoing);
         }
     }
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let next = match &mut self.source {
-            Source::Nothing => None,
-            Source::Broken => return Poll::Ready(Some(Err(BrokenOff))),
-            Source::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
-            Source::Upstream(ongoing) => {
-                ready!(ongoing.call.poll_data(cx, &mut self.request_body, &self.served.client.waits))
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let next = match (&mut self.source, &mut self.request_body) {
+            (Source::Broken, _) => return Poll::Ready(Some(Err(BrokenOff))),
+            (Source::Bytes(bytes), _) => Some(Ok(std::mem::take(bytes))),
+            (Source::Upstream(ongoing), Some(request_body)) => {
+                ready!(ongoing.call.poll_data(cx, request_body, &self.client.waits))
             }
+            (Source::Upstream(_), None) | (Source::Nothing, _) => None,
         };
         let frame = match next {
             None => None,
             Some(Ok(data)) => {
-                self.served.exchange.outcome.response_bytes += data.len() as u64;
+                self.exchange.outcome.response_bytes += data.len() as u64;
                 Some(Ok(Frame::data(data)))
             }
             Some(Err(error)) => {
@@ -88,27 +84,21 @@ impl Sending {
                 return Poll::Pending;
             }
         };
-        self.served.now = Instant::now();
+        self.now = Instant::now();
         self.end_if_complete();
         Poll::Ready(frame)
     }
     fn break_off(&mut self, error: ProxyError) {
         // Without length and chunks the client would take the close for a proper end.
         if let Source::Upstream(ongoing) = &self.source
-            && self.served.version == http::Version::HTTP_10
+            && self.version == http::Version::HTTP_10
             && ongoing.call.remaining().is_none()
         {
-            self.served.client.torn.set(true);
+            self.client.torn.set(true);
         }
         self.source = Source::Broken;
-        self.served.client.closing.set(true);
-        self.served.error = Some(error);
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.served.exchange.outcome.request_bytes = self.request_body.received;
+        self.client.closing.set(true);
+        self.error = Some(error);
     }
 }
 
@@ -119,14 +109,14 @@ impl Body for ReplyBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.0 {
             None => Poll::Ready(None),
-            Some(sending) => sending.poll(cx),
+            Some(served) => served.poll_reply(cx),
         }
     }
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|sending| matches!(sending.source, Source::Nothing))
+        self.0.as_ref().is_none_or(|served| matches!(served.source, Source::Nothing))
     }
     fn size_hint(&self) -> SizeHint {
-        let exact = self.0.as_ref().map(|sending| match &sending.source {
+        let exact = self.0.as_ref().map(|served| match &served.source {
             Source::Nothing => Some(0),
             Source::Broken => None,
             Source::Bytes(bytes) => Some(bytes.len() as u64),
