@@ -325,9 +325,13 @@ impl AccessBuffer {
     pub fn new(log: AccessLog) -> Self {
         Self { log, lines: RefCell::new(Vec::new()) }
     }
+    /// Whether events are wanted: if not, there is no need to make them.
+    pub fn is_on(&self) -> bool {
+        self.log.is_on()
+    }
     /// Adds an event.
     pub fn add(&self, event: &Event<'_>) {
-        if !self.log.is_on() {
+        if !self.is_on() {
             return;
         }
         let mut lines = self.lines.borrow_mut();

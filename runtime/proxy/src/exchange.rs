@@ -368,6 +368,9 @@ impl Served {
     }
 
     fn log(&self) {
+        if !self.worker.log.is_on() {
+            return;
+        }
         let exchange = &self.exchange;
         let outcome = &exchange.outcome;
         let consumer = exchange.caller.as_ref().map(|caller| &caller.consumer);
