@@ -26,6 +26,7 @@ use crate::reply::{self, error_reply};
 use crate::reply_body::{ReplyBody, Source};
 use crate::route::{HostHeader, RouteRequest, normalise};
 use crate::snapshot::{Found, RouteMatch};
+use crate::spares::Texts;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::response::Head;
 use crate::walk::{Identities, Walked, walk};
@@ -98,18 +99,23 @@ impl Served {
     /// Steps 1 and 2. The snapshot is taken in step 4, in one look-up that gives everything that hangs together.
     fn begin(worker: Rc<Worker>, client: Rc<Client>, request: Request<Incoming>) -> (Box<Self>, Incoming) {
         let began = client.exchange_begins();
-        let mut id = String::with_capacity(32);
+        let Texts { mut id, host, mut path, query: mut query_text } = worker.spares.borrow_mut().take_texts();
         worker.ids.borrow_mut().next_into(&mut id);
         let figures = worker.figures();
         add(&figures.requests, 1);
         add(&figures.in_flight, 1);
         let (head, body) = request.into_parts();
+        path.push_str(head.uri.path());
+        let query = head.uri.query().map(|query| {
+            query_text.push_str(query);
+            query_text
+        });
         let request = RequestHead {
             method: head.method,
             scheme: client.facts.scheme.name(),
-            host: String::new(),
-            path: head.uri.path().to_owned(),
-            query: head.uri.query().map(str::to_owned),
+            host,
+            path,
+            query,
             headers: head.headers,
             sent: false,
             routed_path: None,
@@ -183,7 +189,7 @@ impl Served {
         let port = host.as_ref().and_then(|host| host.port).unwrap_or(self.scheme.default_port());
         let request = &mut self.exchange.request;
         if let Some(host) = host {
-            request.host = host.name.into_owned();
+            request.host.push_str(&host.name);
         }
         let mut cache = self.worker.snapshot.borrow_mut();
         let snapshot = cache.load();
@@ -365,6 +371,7 @@ impl Served {
         add(&figures.in_flight, -1);
         figures.count_fault(self.exchange.outcome.fault);
         self.log();
+        self.worker.spares.borrow_mut().keep(&mut self.exchange);
     }
 
     fn log(&self) {

@@ -100,7 +100,8 @@ async fn attempt(
         spare_headers: spare_headers(served),
     };
     // Boxed before it is used: it is large, and moves with the reply.
-    let mut ongoing = Box::new(Ongoing { call: Call::new(connection, out, body, limits, served.now), way });
+    let headers = served.worker.spares.borrow_mut().take_headers();
+    let mut ongoing = Box::new(Ongoing { call: Call::new(connection, out, body, headers, limits, served.now), way });
     served.exchange.request.sent = true;
     let method = &served.exchange.request.method;
     let waits = &served.client.waits;

@@ -21,6 +21,7 @@ mod reply_body;
 pub mod route;
 mod settings;
 pub mod snapshot;
+mod spares;
 mod upstream;
 mod walk;
 mod worker;

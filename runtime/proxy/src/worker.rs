@@ -7,6 +7,7 @@ use crate::ids::Ids;
 use crate::listener::{self, Listener};
 use crate::settings::ProxySettings;
 use crate::snapshot::Snapshot;
+use crate::spares::Spares;
 use crate::upstream::pool::{Pool, PoolLimits};
 use crate::upstream::resolve::Resolver;
 use crate::upstream::tls::UpstreamTls;
@@ -94,6 +95,8 @@ pub(crate) struct Worker {
     pub log: AccessBuffer,
     /// Buffers for request heads, used over and over.
     pub buffers: RefCell<Vec<Vec<u8>>>,
+    /// What ended exchanges have left for the next ones.
+    pub spares: RefCell<Spares>,
     /// Whether it finishes only what has begun.
     pub draining: Cell<bool>,
     /// Whether it leaves, whatever has not finished.
@@ -113,6 +116,7 @@ impl Worker {
             ids: RefCell::new(Ids::new()),
             log: AccessBuffer::new(shared.log.clone()),
             buffers: RefCell::default(),
+            spares: RefCell::default(),
             draining: Cell::new(false),
             stopping: Cell::new(false),
             clocks: Cell::new((Instant::now(), SystemTime::now())),

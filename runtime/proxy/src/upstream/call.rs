@@ -10,7 +10,7 @@ use crate::upstream::request_body::RequestBody;
 use crate::upstream::response::{self, Head, INTERIM_LIMIT, ResponseFraming};
 use crate::upstream::stream::Connection;
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
 use std::task::{Context, Poll, ready};
@@ -57,6 +57,8 @@ pub struct Call {
     send_failed: bool,
     /// When the request had been sent, where that is known without asking the clock: without a body, at the begin.
     sent_at: Option<Instant>,
+    /// For the response's headers: empty, with the memory of others.
+    headers: HeaderMap,
     /// Bytes that came and are not used yet.
     input: Bytes,
     interim: u32,
@@ -66,8 +68,15 @@ pub struct Call {
 }
 
 impl Call {
-    /// Begins a call. `out` is the request head, complete; `body` says what follows.
-    pub fn new(connection: Connection, out: Vec<u8>, body: &RequestBody, limits: CallLimits, now: Instant) -> Self {
+    /// Begins a call. `out` is the request head, complete; `body` says what follows. `headers` is an empty map for the response's.
+    pub fn new(
+        connection: Connection,
+        out: Vec<u8>,
+        body: &RequestBody,
+        headers: HeaderMap,
+        limits: CallLimits,
+        now: Instant,
+    ) -> Self {
         Self {
             connection,
             limits,
@@ -80,6 +89,7 @@ impl Call {
             began: false,
             send_failed: false,
             sent_at: body.ended.then_some(now),
+            headers,
             input: Bytes::new(),
             interim: 0,
             scan: None,
@@ -277,7 +287,7 @@ impl Call {
             if self.input.is_empty() {
                 return Ok(None);
             }
-            let Some(head) = response::parse(&self.input, method, self.limits.spare_headers)? else {
+            let Some(head) = response::parse(&self.input, method, &mut self.headers, self.limits.spare_headers)? else {
                 let too_large = self.input.len() > self.limits.head;
                 return if too_large { Err(ProxyError::UpstreamResponse("head too large")) } else { Ok(None) };
             };

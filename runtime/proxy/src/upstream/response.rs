@@ -35,9 +35,9 @@ pub struct Head {
     pub length: usize,
 }
 
-/// Parses a head at the begin of `bytes`; `None` while it is incomplete. `method` is the request's; the map gets
-/// room for `spare` more headers, so that it does not grow on the way.
-pub fn parse(bytes: &Bytes, method: &Method, spare: usize) -> Result<Option<Head>, ProxyError> {
+/// Parses a head at the begin of `bytes`; `None` while it is incomplete. `method` is the request's. The headers go into `map`,
+/// which is empty and is taken for it; it gets room for `spare` more, so that it does not grow on the way.
+pub fn parse(bytes: &Bytes, method: &Method, map: &mut HeaderMap, spare: usize) -> Result<Option<Head>, ProxyError> {
     let mut lines = [const { MaybeUninit::uninit() }; HEADERS_LIMIT];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
@@ -49,7 +49,8 @@ pub fn parse(bytes: &Bytes, method: &Method, spare: usize) -> Result<Option<Head
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(ProxyError::UpstreamResponse("malformed status"))?;
-    let mut headers = HeaderMap::with_capacity(response.headers.len() + spare);
+    let mut headers = std::mem::take(map);
+    headers.reserve(response.headers.len() + spare);
     let (mut length_seen, mut chunked, mut encodings) = (None, false, 0);
     let mut keep_alive = response.version == Some(1);
     for line in response.headers.iter() {
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     fn head(text: &'static str) -> Result<Option<Head>, ProxyError> {
-        parse(&Bytes::from_static(text.as_bytes()), &Method::GET, 0)
+        parse(&Bytes::from_static(text.as_bytes()), &Method::GET, &mut HeaderMap::new(), 0)
     }
     fn refused(text: &'static str) -> &'static str {
         match head(text) {
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(refused("HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n"), "malformed content length");
         for value in ["gzip, chunked", "chunked, identity", "identity"] {
             let text = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {value}\r\n\r\n");
-            assert!(parse(&Bytes::from(text), &Method::GET, 0).is_err(), "{value}");
+            assert!(parse(&Bytes::from(text), &Method::GET, &mut HeaderMap::new(), 0).is_err(), "{value}");
         }
         assert_eq!(refused("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), "transfer encoding that is not served");
         assert_eq!(refused("HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n"), "malformed head");
