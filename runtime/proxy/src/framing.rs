@@ -345,7 +345,8 @@ fn plain_line(bytes: &[u8]) -> Option<usize> {
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
     // No branch in here, so that it becomes a handful of vector instructions.
     let any = |block: &[u8; BLOCK]| block.iter().fold(false, |any, &byte| any | (byte < 0x20) | (byte == 0x7f));
-    let at = blocks.iter().position(any)? * BLOCK;
+    // What is left of a block at the end is looked at with the bytes before it, which have none.
+    let at = blocks.iter().position(any).map_or_else(|| bytes.len().checked_sub(BLOCK), |block| Some(block * BLOCK))?;
     let (words, _) = bytes.get(at..)?.as_chunks::<8>();
     let first = words.first().and_then(first_control).or_else(|| words.get(1).and_then(first_control).map(|first| 8 + first))?;
     let length = at + first;
