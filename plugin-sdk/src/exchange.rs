@@ -426,7 +426,7 @@ pub enum Subject {
     Service,
     /// The value of that request header, cut to 1,000 bytes.
     Header(String),
-    /// Requests to that path.
+    /// Requests whose path is that one, as [`Request::path`] gives it.
     Path(String),
 }
 

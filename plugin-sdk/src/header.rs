@@ -139,7 +139,7 @@ pub(crate) fn is_token(byte: u8) -> bool {
 }
 
 /// Whether the header says who the consumer is. Any other sign counts as `-`: some servers cannot tell them apart.
-fn says_who(name: &str) -> bool {
+pub(crate) fn says_who(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let begins = ["x-consumer-", "x-credential-"].iter().any(|prefix| name.starts_with(prefix));
     begins || name == "x-consumer" || name == "x-anonymous-consumer"

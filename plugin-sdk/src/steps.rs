@@ -17,16 +17,18 @@ pub enum Step<'a> {
     EditResponse(&'a ResponseEdits),
     /// As [`crate::Credentials::authenticate_by`]. Goes through if it authenticated.
     AuthenticateBy(&'a Lookup),
-    /// As [`crate::Counters::take_by`] with the amount 1. Goes through if it took.
+    /// As [`crate::Counters::take_by`] with the amount 1. Goes through if it took. It must be the last step: were the plugin called
+    /// after it, it would take once more.
     TakeBy(&'a PreparedRule),
 }
 
-/// The steps of the request phase, in place of those given before; only in [`crate::Plugin::check`]. At most 16.
+/// The steps of the request phase, in place of those given before; only in [`crate::Plugin::check`]. At most 16; with more than 200
+/// edits together they are left out.
 pub fn before_request(steps: &[Step<'_>]) {
     backing::steps_before_request(steps);
 }
 
-/// The steps of the response phase, in place of those given before; only in [`crate::Plugin::check`]. At most 16.
+/// The steps of the response phase; as [`before_request`].
 pub fn before_response(steps: &[Step<'_>]) {
     backing::steps_before_response(steps);
 }

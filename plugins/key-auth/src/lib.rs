@@ -13,7 +13,7 @@ const KIND: &str = "key-auth";
 struct KeyAuth {
     /// Names of the header or query argument that the key is in; the first one that is there counts.
     #[serde(default = "apikey")]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 32))]
     key_names: Vec<String>,
     /// Whether the key is taken out of the request before it goes upstream.
     #[serde(default)]

@@ -14,8 +14,9 @@ use std::sync::Arc;
 /// some 65 MiB at most, and it holds the callers of a busy day; the rest cost a look-up in the replica (a few microseconds).
 const REMEMBERED: usize = 65_536;
 
-/// Longer keys are looked up each time, so that the memory above is a bound.
+/// Longer keys, and consumers with longer names, are looked up each time, so that the memory above is a bound.
 const REMEMBERED_KEY_BYTES: usize = 128;
+const REMEMBERED_NAME_BYTES: usize = 128;
 
 /// A credential that was found by its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl Directory {
         let Some(credential) = self.read_credential(Kind::KeyAuth, "key", key)? else { return Ok(None) };
         let Some(consumer) = self.consumer(credential.consumer)? else { return Ok(None) };
         let holder = Arc::new(Holder { credential, caller: Arc::new(Caller::new(consumer, Some(credential.id))) });
-        if key.len() <= REMEMBERED_KEY_BYTES {
+        if key.len() <= REMEMBERED_KEY_BYTES && is_small(&holder.caller.consumer) {
             remembered.insert(key.to_owned(), Arc::clone(&holder));
         }
         Ok(Some(holder))
@@ -119,7 +120,7 @@ impl Directory {
         }
         let entity = self.0.view.get(Kind::Consumer, id)?;
         let consumer = entity.and_then(|entity| entity.parse().ok()).map(Arc::new);
-        if let Some(consumer) = &consumer {
+        if let Some(consumer) = consumer.as_ref().filter(|consumer| is_small(consumer)) {
             self.0.found.consumers.insert(id, Arc::clone(consumer));
         }
         Ok(consumer)
@@ -141,4 +142,10 @@ impl Directory {
         let expires = seconds("ttl").and_then(|ttl| Some(seconds("created_at")?.saturating_add(ttl)));
         Ok(Some(Credential { id, consumer, expires }))
     }
+}
+
+/// Whether a consumer's names are short enough to be remembered.
+fn is_small(consumer: &Consumer) -> bool {
+    let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    bytes(&consumer.username) + bytes(&consumer.custom_id) <= REMEMBERED_NAME_BYTES
 }

@@ -195,11 +195,13 @@ impl HeaderEdit {
 }
 
 fn rename(headers: &mut HeaderMap, old: &HeaderName, new: &HeaderName) {
-    if old == new || !headers.contains_key(old) {
+    if old == new {
         return;
     }
-    let values: Vec<HeaderValue> = headers.get_all(old).iter().cloned().collect();
-    headers.remove(old);
+    let values: Vec<HeaderValue> = match headers.try_entry(old) {
+        Ok(Entry::Occupied(there)) => there.remove_entry_mult().1.collect(),
+        Ok(Entry::Vacant(_)) | Err(_) => return,
+    };
     headers.remove(new);
     for value in values {
         drop(headers.try_append(new.clone(), value));

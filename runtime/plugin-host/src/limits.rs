@@ -98,6 +98,10 @@ pub const ANNOUNCEMENTS: usize = 20;
 /// Steps before one phase, as in the interface. No guest's budget bounds them, so they must be few.
 pub const STEPS: usize = 16;
 
+/// Edits in the steps before one phase, as in the interface, each list as often as it is named. At their slowest (renames among a
+/// hundred headers) they take a millisecond or two; what is more is the guest's to call for, within its budget.
+pub const STEP_EDITS: usize = 200;
+
 /// Header names that an instance remembers in their parsed form: what a plugin writes is usually a handful, in every call.
 pub const KNOWN_NAMES: usize = 16;
 

@@ -145,7 +145,8 @@ impl WorkerPlugins {
         }
     }
 
-    /// How often a guest was entered so far: not where steps made the phase.
+    /// How often a guest may have been entered so far; not where steps made the phase in a shared instance. Whoever reads the clock
+    /// only after calls of guests asks this.
     pub fn entered(&self) -> u64 {
         self.entered
     }
@@ -164,7 +165,9 @@ impl WorkerPlugins {
     pub fn usage(&self) -> WorkerUsage {
         let shared = self.homes.iter().filter_map(|home| home.instance.as_ref());
         let all = shared.chain(self.isolated.values().map(|own| &own.instance));
-        let prepared = self.configured.iter().filter_map(|known| known.configuration.preparations.as_ref());
+        let configurations = self.configured.iter().map(|known| &known.configuration);
+        let configurations = configurations.chain(self.isolated.values().map(|own| &own.configuration));
+        let prepared = configurations.filter_map(|configuration| configuration.preparations.as_ref());
         let preparations: usize = prepared.map(|preparations| preparations.weight()).sum();
         WorkerUsage {
             instances: all.clone().count(),
@@ -213,6 +216,10 @@ impl WorkerPlugins {
                 last_used: now,
             };
             if over? {
+                // What `configure` took counts as well: steps may be all that this instance ever serves.
+                if home.instance.as_ref().is_some_and(Instance::is_worn) {
+                    home.instance = None;
+                }
                 return Ok(Ok(Decision::Proceed));
             }
         }

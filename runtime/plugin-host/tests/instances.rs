@@ -101,6 +101,28 @@ fn an_instance_is_replaced_before_its_memory_is_used_up() {
 }
 
 #[test]
+fn an_instance_whose_phases_are_made_by_steps_is_replaced_as_well() {
+    // Each configuration takes a mebibyte, prepares an empty list of edits and makes it the step of its request phase.
+    let configure = "(drop (memory.grow (i32.const 16))) (call $prepare (i32.const 0) (i32.const 0) (i32.const 400))
+        (i64.store (i32.const 304) (i64.const 0)) (call $before (i32.const 304) (i32.const 1)) (call $ok (i32.const 0))";
+    let stepping = guest("stepping")
+        .import("request", "prepare-edits", "(func $prepare (param i32 i32 i32))")
+        .import("steps", "before-request", "(func $before (param i32 i32))")
+        .configure(configure)
+        .request("unreachable");
+    let world = world();
+    let settings = ComponentSettings { memory_budget_bytes: 8 << 20, ..ComponentSettings::default() };
+    world.install_with(&stepping, settings);
+    let entries: Vec<_> = (0..40).map(|_| world.entry("stepping")).collect();
+    let mut plugins = WorkerPlugins::new(world.host.clone());
+    for _ in 0..2 {
+        entries.iter().for_each(|entry| proceeds(&mut plugins, entry, &mut exchange()));
+    }
+    assert_eq!(world.figures("stepping").kills.len(), 0, "the guest is never called, and never refused memory");
+    assert!(plugins.usage().guest_bytes <= 8 << 20);
+}
+
+#[test]
 fn phases_that_are_not_exported_are_not_called() {
     let world = world();
     world.install(&guest("one-phase").request("unreachable"));

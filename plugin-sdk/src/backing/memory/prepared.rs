@@ -3,7 +3,7 @@
 use super::{head, is_authority};
 use crate::edits::HeaderEdit;
 use crate::exchange::{self, Figure, Subject};
-use crate::header::{HeaderFault, check_header_name, check_header_value, check_request_header_name};
+use crate::header::{HeaderFault, check_header_name, check_header_value, check_request_header_name, says_who};
 use crate::steps::Step as GivenStep;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -98,6 +98,9 @@ impl Draft {
 
 pub(crate) fn credentials_prepare_lookup(kind: &str, header: &str) -> Result<Lookup, HeaderFault> {
     with_draft(|draft| {
+        if header.eq_ignore_ascii_case("host") || says_who(header) {
+            return Err(HeaderFault::Reserved);
+        }
         readable(header)?;
         if draft.lookups >= LOOKUPS {
             return Err(HeaderFault::TooMany);
@@ -136,7 +139,8 @@ pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, Header
         if draft.rules >= RULES {
             return Err(HeaderFault::TooMany);
         }
-        draft.admit(rule.announcements.iter().map(|announced| announced.header.len()).sum())?;
+        let texts: usize = rule.windows.iter().map(|window| window.text.as_ref().map_or(20, String::len)).sum();
+        draft.admit(rule.announcements.iter().map(|announced| announced.header.len() + texts).sum())?;
         draft.rules += 1;
         Ok(Rule(Rc::new(rule)))
     })
@@ -151,6 +155,8 @@ pub(crate) fn steps_before_response(steps: &[GivenStep<'_>]) {
 
 fn owned(steps: &[GivenStep<'_>]) -> Vec<Step> {
     assert!(steps.len() <= STEPS, "a phase has at most {STEPS} steps");
+    let early_take = steps.iter().rev().skip(1).any(|step| matches!(step, GivenStep::TakeBy(_)));
+    assert!(!early_take, "TakeBy is the last step: what it took would be taken again");
     let step = |step: &GivenStep<'_>| match step {
         GivenStep::EditRequest(edits) => edits.0.clone().map(Step::EditRequest),
         GivenStep::EditResponse(edits) => edits.0.clone().map(Step::EditResponse),

@@ -126,6 +126,12 @@ impl Rule {
         Ok(Self { by, limits: windows.iter().map(limit).collect(), announcements })
     }
 
+    /// The host's memory for it, about, names and values aside.
+    pub fn weight(&self) -> usize {
+        let limits = self.limits.len() * size_of::<HeaderValue>();
+        size_of::<Self>() + self.announcements.len() * (size_of::<Announcement>() + limits)
+    }
+
     /// The window with the least room, of equal ones the longest.
     fn tightest(&self, usages: &[counters::Usage]) -> Option<usize> {
         let room = |at: &usize| {
@@ -142,12 +148,19 @@ pub struct Announced {
     rule: Arc<Rule>,
     usages: [counters::Usage; MAX_LIMITS],
     tightest: Option<usize>,
+    /// How many of the rule's announcements are told.
+    count: usize,
 }
 
 impl Announced {
     /// How many headers it may be.
     pub fn count(&self) -> usize {
-        self.rule.announcements.len()
+        self.count
+    }
+    /// As many of them as there is room for; none if there is no room.
+    pub fn cut_to(mut self, room: usize) -> Option<Self> {
+        self.count = self.count.min(room);
+        (self.count > 0).then_some(self)
     }
     /// Names and values, one after the other.
     pub fn write(&self, mut write: impl FnMut(HeaderName, HeaderValue)) {
@@ -155,7 +168,7 @@ impl Announced {
             let at = of.or(self.tightest)?;
             Some((self.rule.limits.get(at)?, self.usages.get(at)?))
         };
-        for Announcement { header, tells } in &self.rule.announcements {
+        for Announcement { header, tells } in self.rule.announcements.iter().take(self.count) {
             let value = match tells {
                 Tells::Fixed(value) => Some(value.clone()),
                 Tells::TightestLimit(values) => self.tightest.and_then(|at| values.get(at)).cloned(),
@@ -185,7 +198,11 @@ pub(super) fn take_by(
         _ => 0,
     };
     if !rule.announcements.is_empty() {
-        response::announce(exchange, phase, Announced { rule: Arc::clone(rule), usages, tightest });
+        response::announce(
+            exchange,
+            phase,
+            Announced { rule: Arc::clone(rule), usages, tightest, count: rule.announcements.len() },
+        );
     }
     wait
 }

@@ -11,6 +11,7 @@ use crate::limits::{CREDENTIAL_KEY_BYTES, FOUND_CREDENTIALS};
 use crate::shared::unix_seconds;
 use crate::state::State;
 use http::HeaderName;
+use http::header::HOST;
 use std::sync::Arc;
 use wasmtime::Result;
 use weir_model::directory::Caller;
@@ -40,7 +41,8 @@ impl Host for State {
     fn find(&mut self, kind: String, key: Vec<u8>) -> Result<Option<Credential>> {
         self.charge(kind.len() + key.len())?;
         if key.len() > CREDENTIAL_KEY_BYTES {
-            return Err(self.end(Kill::Limit, "`find` takes keys of up to 8 KiB"));
+            // Keys come from clients: a long one must not count as a fault of the plugin.
+            return Ok(None);
         }
         let slot = self.entry_slot;
         let named = self.origin.credentials.contains(&kind);
@@ -94,7 +96,12 @@ impl Host for State {
         self.charge(bytes)?;
         let kind = self.origin.credentials.contains(&kind).then(|| kind.into_boxed_str());
         let draft = self.preparing()?;
-        Ok(headers::readable(&header).and_then(|header| draft.add_lookup(Lookup { kind, header }, bytes)))
+        // `host` and what says who calls are not in the head that look-ups read, and no place for a key.
+        let place = headers::readable(&header).and_then(|header| {
+            let elsewhere = header == HOST || headers::is_identity_header(header.as_str());
+            if elsewhere { Err(HeaderFault::Reserved) } else { Ok(header) }
+        });
+        Ok(place.and_then(|header| draft.add_lookup(Lookup { kind, header }, bytes)))
     }
 
     fn authenticate_by(&mut self, lookup: u32) -> Result<WitLookedUp> {

@@ -111,7 +111,7 @@ impl Preparations {
     /// The host's memory for it, about.
     pub fn weight(&self) -> usize {
         let edits = self.edits * size_of::<HeaderEdit>();
-        let rules = self.rules.len() * size_of::<Rule>() + self.lookups.len() * size_of::<Lookup>();
+        let rules = self.rules.iter().map(|rule| rule.weight()).sum::<usize>() + self.lookups.len() * size_of::<Lookup>();
         let steps = (self.before_request.len() + self.before_response.len()) * size_of::<Step>();
         size_of::<Self>() + edits + rules + steps + self.bytes
     }

@@ -46,6 +46,7 @@ fn edit(exchange: &mut Exchange, phase: Phase, edit: HeaderEdit) -> Written {
 pub(super) fn edit_all(exchange: &mut Exchange, phase: Phase, edits: &Arc<[HeaderEdit]>) -> Written {
     match writable(exchange, phase)? {
         Some(headers) => headers::apply(headers, edits),
+        None if edits.is_empty() => Ok(()),
         None => keep(exchange, PendingEdit::List(Arc::clone(edits))),
     }
 }
@@ -57,7 +58,8 @@ pub(super) fn announce(exchange: &mut Exchange, phase: Phase, announced: Announc
             let _full = headers::set(headers, name, value);
         }),
         Ok(None) => {
-            let _full = keep(exchange, PendingEdit::Announced(announced));
+            let room = HEADERS.saturating_sub(waiting(exchange));
+            exchange.response_edits.extend(announced.cut_to(room).map(PendingEdit::Announced));
         }
         Err(_too_late) => {}
     }
@@ -74,12 +76,16 @@ fn writable(exchange: &mut Exchange, phase: Phase) -> std::result::Result<Option
 }
 
 fn keep(exchange: &mut Exchange, edit: PendingEdit) -> Written {
-    let waiting: usize = exchange.response_edits.iter().map(PendingEdit::count).sum();
-    if waiting + edit.count() > HEADERS {
+    if waiting(exchange) + edit.count() > HEADERS {
         return Err(HeaderFault::TooMany);
     }
     exchange.response_edits.push(edit);
     Ok(())
+}
+
+/// Writes that wait for the response.
+fn waiting(exchange: &Exchange) -> usize {
+    exchange.response_edits.iter().map(PendingEdit::count).sum()
 }
 
 impl Host for State {

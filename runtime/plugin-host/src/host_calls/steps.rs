@@ -7,7 +7,7 @@ use super::preparations::{Preparations, Side};
 use super::{counters, request, response};
 use crate::bindings::weir::plugin::steps::{Host, Step as WitStep};
 use crate::exchange::{Exchange, Kill};
-use crate::limits::STEPS;
+use crate::limits::{STEP_EDITS, STEPS};
 use crate::shared::Shared;
 use crate::state::State;
 use wasmtime::Result;
@@ -39,13 +39,18 @@ impl State {
         }
         let draft = self.preparing()?;
         let steps: Option<Vec<Step>> = steps.iter().map(|step| known(draft, *step)).collect();
-        match steps {
-            Some(steps) => {
-                draft.set_steps(side, steps);
-                Ok(())
-            }
-            None => Err(self.unprepared()),
+        let Some(mut steps) = steps else { return Err(self.unprepared()) };
+        let edits: usize = steps.iter().map(|step| edits_in(draft, *step)).sum();
+        // No budget bounds what the host does, so a phase that does this much is called.
+        if edits > STEP_EDITS {
+            steps.clear();
         }
+        let early_take = steps.iter().rev().skip(1).any(|step| matches!(step, Step::TakeBy(_)));
+        draft.set_steps(side, steps);
+        if early_take {
+            return Err(self.end(Kill::Limit, "`take-by` is the last step: what it took would be taken again"));
+        }
+        Ok(())
     }
 }
 
@@ -57,6 +62,16 @@ fn known(draft: &Preparations, step: WitStep) -> Option<Step> {
         WitStep::AuthenticateBy(number) => draft.lookup(number).map(|_| Step::AuthenticateBy(number)),
         WitStep::TakeBy(number) => draft.rule(number).map(|_| Step::TakeBy(number)),
     }
+}
+
+/// How many edits a step makes.
+fn edits_in(draft: &Preparations, step: Step) -> usize {
+    let list = match step {
+        Step::EditRequest(number) => draft.edits(Side::Request, number),
+        Step::EditResponse(number) => draft.edits(Side::Response, number),
+        Step::AuthenticateBy(_) | Step::TakeBy(_) => None,
+    };
+    list.map_or(0, |edits| edits.len())
 }
 
 /// Takes the steps before a phase. True: there are some, and all went through, so the phase is over.

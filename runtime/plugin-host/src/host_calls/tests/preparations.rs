@@ -8,7 +8,7 @@ use crate::bindings::weir::plugin::types::{HeaderEdit as WitEdit, HeaderFault};
 use crate::bindings::weir::plugin::{counters, credentials, request, response, steps};
 use crate::exchange::{Exchange, Kill, ResponseHead};
 use crate::host_calls::steps::take;
-use crate::limits::{HEADERS, PREPARED_EDITS, PREPARED_LOOKUPS, PREPARED_RULES, STEPS};
+use crate::limits::{HEADERS, PREPARED_EDITS, PREPARED_LOOKUPS, PREPARED_RULES, STEP_EDITS, STEPS};
 use crate::shared::unix_seconds;
 use crate::state::State;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -229,6 +229,9 @@ fn look_ups_and_rules_are_judged_counted_and_prepared_only_by_configure() {
     assert_eq!(killed(&state, outcome), Kill::Limit);
     state.prepared.begin();
     assert_eq!(lookup(&mut state, "key-auth", "a b"), Err(HeaderFault::BadName));
+    for elsewhere in ["Host", "x-consumer-id", "X_Consumer_ID"] {
+        assert_eq!(lookup(&mut state, "key-auth", elsewhere), Err(HeaderFault::Reserved), "{elsewhere}");
+    }
     for number in 0..PREPARED_LOOKUPS {
         assert_eq!(lookup(&mut state, "key-auth", "apikey"), Ok(number as u32));
     }
@@ -339,7 +342,7 @@ fn steps_that_go_through_make_the_phase_and_others_leave_it_to_the_guest() {
     assert_eq!(counters::Host::prepare_rule(&mut state, by_consumer).unwrap(), Ok(0));
     assert_eq!(prepare(&mut state, vec![WitEdit::Set(field("x-env", "prod"))]), Ok(0));
     assert_eq!(response::Host::prepare_edits(&mut state, vec![WitEdit::Set(field("x-late", "1"))]).unwrap(), Ok(0));
-    let before = vec![Step::AuthenticateBy(0), Step::TakeBy(0), Step::EditRequest(0), Step::EditResponse(0)];
+    let before = vec![Step::AuthenticateBy(0), Step::EditRequest(0), Step::EditResponse(0), Step::TakeBy(0)];
     steps::Host::before_request(&mut state, before).unwrap();
     steps::Host::before_response(&mut state, vec![Step::EditResponse(0)]).unwrap();
     let prepared = state.prepared.end().unwrap();
@@ -379,4 +382,49 @@ fn steps_name_what_was_prepared_and_are_few() {
     steps::Host::before_request(&mut state, vec![Step::EditRequest(0); STEPS]).unwrap();
     let outcome = steps::Host::before_request(&mut state, vec![Step::EditRequest(0); STEPS + 1]);
     assert_eq!(killed(&state, outcome), Kill::Limit);
+}
+
+#[test]
+fn steps_that_nobodys_budget_could_bound_are_left_to_the_guest() {
+    let mut state = state();
+    state.prepared.begin();
+    let removals = |count: usize| vec![WitEdit::Remove("x".into()); count];
+    assert_eq!(prepare(&mut state, removals(STEP_EDITS / 2)), Ok(0));
+    let went = |state: &mut State, steps: Vec<Step>| {
+        steps::Host::before_request(state, steps).unwrap();
+        let prepared = state.prepared.end().unwrap();
+        let through = take(&prepared, Phase::Request, state.entry, &crate::shared::Shared::new(), &mut state.exchange);
+        state.prepared.begin();
+        assert_eq!(prepare(state, removals(STEP_EDITS / 2)), Ok(0));
+        through
+    };
+    assert!(went(&mut state, vec![Step::EditRequest(0); 2]));
+    assert!(!went(&mut state, vec![Step::EditRequest(0); 3]), "the same list counts as often as it is named");
+    assert_eq!(counters::Host::prepare_rule(&mut state, rule(Subject::ClientIp, &[(Period::Year, 1)], &[])).unwrap(), Ok(0));
+    let outcome = steps::Host::before_request(&mut state, vec![Step::TakeBy(0), Step::EditRequest(0)]);
+    assert_eq!(killed(&state, outcome), Kill::Limit, "the guest would take once more");
+}
+
+#[test]
+fn what_waits_for_the_response_is_bounded_and_announcements_fill_the_rest() {
+    let mut state = state();
+    state.prepared.begin();
+    let announced: Vec<_> = ["a", "b", "c"].into_iter().map(|header| (header, Figure::Remaining, None)).collect();
+    assert_eq!(
+        counters::Host::prepare_rule(&mut state, rule(Subject::ClientIp, &[(Period::Year, 9)], &announced)).unwrap(),
+        Ok(0)
+    );
+    serve(&mut state);
+    for _ in 0..1_000 {
+        assert_eq!(response::Host::set_headers(&mut state, vec![]).unwrap(), Ok(()));
+    }
+    assert!(state.exchange.response_edits.is_empty(), "nothing to write waits for nothing");
+    for number in 0..HEADERS - 2 {
+        assert_eq!(response::Host::set_header(&mut state, format!("h{number}"), vec![]).unwrap(), Ok(()));
+    }
+    for _ in 0..2 {
+        assert_eq!(counters::Host::take_by(&mut state, 0, 1).unwrap(), 0);
+        assert_eq!(["a", "b", "c"].map(|name| told(&state.exchange, name).is_some()), [true, true, false]);
+    }
+    assert_eq!(response::Host::set_header(&mut state, "x".into(), vec![]).unwrap(), Err(HeaderFault::TooMany));
 }
