@@ -41,9 +41,10 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, PathError> {
         return Ok(Cow::Borrowed(path));
     }
     let decoded = decode(path)?;
+    // Before segments are resolved away: to whom `%C0/` is a name, `%C0/..` is something else than nothing.
+    refuse_overlong(&decoded)?;
     let normal = resolve(&decoded);
     refuse_hidden_dots(&normal)?;
-    refuse_overlong(&normal)?;
     Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
 }
 
@@ -168,8 +169,8 @@ fn refuse_hidden_dots(path: &str) -> Result<(), PathError> {
 }
 
 /// An upstream whose UTF-8 decoder does not insist on the shortest form reads `%C0%AF` as `/`, `%C0%AE` as `.` and `%C1%A1dmin` as
-/// `admin`: another path than the one that was routed and judged. Other bytes that are no UTF-8 name nothing in ASCII to any
-/// reader, and pass.
+/// `admin`: another path than the one that was routed and judged. One that does not look at the last byte either reads `%C0.` as `.`:
+/// that is refused where it makes a `.`, `/` or `\`, which change where a path leads. Other bytes that are no UTF-8 pass.
 fn refuse_overlong(path: &str) -> Result<(), PathError> {
     let mut rest = path;
     while let Some(at) = rest.find('%') {
@@ -182,16 +183,18 @@ fn refuse_overlong(path: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether the escapes that a text begins with spell an ASCII character in two to six bytes.
+/// Whether the bytes that a text begins with, escaped or raw, spell an ASCII character in two to six bytes.
 fn begins_overlong(text: &str) -> bool {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut bytes = text.as_bytes().chunks(3).map_while(|escape| match escape {
-        [b'%', high, low] => Some(digit(*high)? * 16 + digit(*low)?),
-        _ => None,
+    let mut raw = text.bytes();
+    let mut bytes = std::iter::from_fn(|| match raw.next()? {
+        b'%' => {
+            let mut digit = || raw.next().and_then(|digit| char::from(digit).to_digit(16));
+            Some(digit()? * 16 + digit()?)
+        }
+        byte => Some(u32::from(byte)),
     });
     let zeros = match bytes.next() {
-        // The careless decoders of old mask the second byte without looking at it: to them `%C0%2F` is a `/` as well.
-        Some(0xC0 | 0xC1) => return matches!(bytes.next(), Some(0x80..=0xBF | 0x2F | 0x5C)),
+        Some(lead @ (0xC0 | 0xC1)) => return bytes.next().is_some_and(|last| hides(lead & 1, last)),
         Some(0xE0) => 0,
         Some(0xF0) => 1,
         Some(0xF8) => 2,
@@ -199,8 +202,18 @@ fn begins_overlong(text: &str) -> bool {
         _ => return false,
     };
     (0..zeros).all(|_| bytes.next() == Some(0x80))
-        && matches!(bytes.next(), Some(0x80 | 0x81))
-        && matches!(bytes.next(), Some(0x80..=0xBF))
+        && matches!((bytes.next(), bytes.next()), (Some(above @ (0x80 | 0x81)), Some(last)) if hides(above & 1, last))
+}
+
+/// Whether the last byte of an overlong form makes it an ASCII character, whose highest bit (`0x40`) came with the byte before.
+fn hides(high: u32, last: u32) -> bool {
+    match last {
+        0x80..=0xBF => true,
+        // Careless decoders add this byte up without looking at it: `%C0%5C` is `\`; and `/` is no longer a separator to them.
+        0x2F | 0x5C => true,
+        // Or they mask it: `%C0%2E` is a `.` to them, and so is `%C0n`.
+        _ => matches!(char::from_u32(high << 6 | last & 0x3F), Some('.' | '/' | '\\')),
+    }
 }
 
 #[cfg(test)]
@@ -239,6 +252,19 @@ mod tests {
             ("/a/..%C0%2Fb", PathError::Overlong),
             ("/a/..%C1%9Cb", PathError::Overlong),
             ("/a/..%C1%5Cb", PathError::Overlong),
+            ("/a/%C0%2E%C0%2E/admin", PathError::Overlong),
+            ("/a/%C0.%c0./admin", PathError::Overlong),
+            ("/a/%C0n%C0%6E/admin", PathError::Overlong),
+            ("/a/%C0%EE/admin", PathError::Overlong),
+            ("/a/..%C0/b", PathError::Overlong),
+            ("/a/..%C0%6F/b", PathError::Overlong),
+            ("/a/..%C1%1Cb", PathError::Overlong),
+            ("/a/..%C1%DCb", PathError::Overlong),
+            ("/a/..%E0%80%2Fb", PathError::Overlong),
+            ("/a/%E0%80./b", PathError::Overlong),
+            ("/a/%E0%81%1Cb", PathError::Overlong),
+            // The segment is resolved away here, and not where the separator is part of a name.
+            ("/a/%C0/../b", PathError::Overlong),
             ("/a/..%E0%80%AFb", PathError::Overlong),
             ("/a/..%F0%80%80%AFb", PathError::Overlong),
             ("/a/..%F8%80%80%80%AFb", PathError::Overlong),
@@ -289,8 +315,9 @@ mod tests {
             "/caf%E9",
             "/%C0",
             "/%C0-propos",
-            "/%C0/x",
             "/%C0%20x",
+            "/%C1tage",
+            "/%E9/x",
             "/%FF%FE",
             "/%80",
             "/%C2%80",
