@@ -272,6 +272,41 @@ fn plugins_dir_is_read_at_start_and_again_on_reload() {
     gateway.client().get("/good").send().expect(200);
 }
 
+/// The second file is not even the one that serves with the first one's name: what its operator granted it counts for nothing.
+#[test]
+fn the_second_file_of_one_name_is_refused_and_does_not_serve() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let put = |file: &str, text: &[u8]| std::fs::write(folder.path().join(file), text).unwrap();
+    put("first.wasm", &component("trap"));
+    put("second.wasm", &component("trap"));
+    put("second.toml", b"on_failure = \"open\"");
+    let gateway = Gateway::builder().with("plugins_dir", &format!("{:?}", folder.path())).start();
+    let refused = || {
+        let trouble = Client::of(gateway.status_address()).get("/status").send().json()["trouble"]["plugins_dir"].clone();
+        let files = trouble.as_object().unwrap();
+        files.iter().map(|(file, reason)| format!("{file}: {reason}")).collect::<Vec<_>>().join("\n")
+    };
+    assert!(refused().contains("second.wasm: ") && refused().contains("is called `trap` too"), "{}", refused());
+    let admin = gateway.admin();
+    admin.route_to("closed", upstream.address()).plugin_on("closed", "trap", json!({ "only_when_asked": true }));
+    gateway.client().get("/closed").send().expect(200);
+    gateway.client().get("/closed").header("misbehave", "now").send().expect(500);
+    // A reload judges as a start does: the first in the order of names serves.
+    put("a-new-one.wasm", &component("trap"));
+    put("a-new-one.toml", b"on_failure = \"open\"");
+    gateway.signal("HUP");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !refused().contains("first.wasm: ") {
+        assert!(Instant::now() < deadline, "{}", gateway.log());
+    }
+    assert!(refused().contains("second.wasm: "), "{}", refused());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while gateway.client().get("/closed").header("misbehave", "now").send().status != 200 {
+        assert!(Instant::now() < deadline, "{}", gateway.log());
+    }
+}
+
 /// Whether a reload or a start finds the file gone: the node serves, but nothing that the plugin should have judged.
 #[test]
 fn a_plugin_that_left_plugins_dir_closes_its_routes_and_is_named() {

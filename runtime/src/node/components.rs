@@ -48,7 +48,7 @@ impl Components {
     }
 
     /// Makes every file of `plugins_dir` ready, again if it was there before; unset, there is no such folder. A refused file is told and
-    /// stops nothing else: what was installed under its name before stays. What has left the folder goes: the node is the same as
+    /// stops nothing else: what was installed under its name before stays. Of two with one name the first in their order serves. What has left the folder goes: the node is the same as
     /// after a restart. Answers the names of what was installed and of what went.
     pub fn install_directory(&mut self, folder: Option<&Path>) -> Vec<String> {
         self.refused.clear();
@@ -60,12 +60,22 @@ impl Components {
             }
         };
         let mut local = BTreeMap::new();
+        let mut named: BTreeMap<String, PathBuf> = BTreeMap::new();
         for file in found {
-            match read_local(&file).and_then(|found| self.install_local(&found)) {
-                Ok(Some(name)) => match local.insert(name.clone(), file.clone()) {
-                    Some(first) => self.refuse(&file, &format!("{} is called `{name}` too; keep one of them", first.display())),
-                    None => tracing::info!(plugin = name, file = %file.display(), "plugin of plugins_dir is ready"),
-                },
+            let judged = read_local(&file).and_then(|found| {
+                let name = self.judge(&found)?;
+                // Before it is installed: that would put it, with its own grants, in the place of the first.
+                if let Some(first) = named.get(&name) {
+                    return Err(format!("{} is called `{name}` too; keep one of them", first.display()));
+                }
+                named.insert(name.clone(), file.clone());
+                Ok(self.install_local(&found, &name)?.then_some(name))
+            });
+            match judged {
+                Ok(Some(name)) => {
+                    tracing::info!(plugin = name, file = %file.display(), "plugin of plugins_dir is ready");
+                    local.insert(name, file);
+                }
                 Ok(None) => {}
                 Err(reason) => self.refuse(&file, &reason),
             }
@@ -93,16 +103,21 @@ impl Components {
         self.refused.insert(file.display().to_string(), reason.to_owned());
     }
 
-    fn install_local(&self, found: &Local) -> Result<Option<String>, String> {
+    /// The name of the plugin that a file holds, if it can be installed.
+    fn judge(&self, found: &Local) -> Result<String, String> {
         let manifest = weir_model::PluginCatalog::inspect(&*self.host, &found.bytes, &found.beside.grants);
-        let name = manifest.map_err(|refusal| refusal.to_string())?.name;
-        if self.stored.contains_key(&name) {
+        manifest.map(|manifest| manifest.name).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Makes a file ready that was judged to hold that plugin; answers whether it serves.
+    fn install_local(&self, found: &Local, name: &str) -> Result<bool, String> {
+        if self.stored.contains_key(name) {
             // The store is the same for every node and goes before a folder that only this one has.
             tracing::warn!(plugin = name, file = %found.file.display(), "plugins_dir: the store has a component of that name, which serves");
-            return Ok(None);
+            return Ok(false);
         }
         let installed = self.host.install(&found.bytes, Origin::Directory, &found.beside.grants, found.beside.settings.clone());
-        installed.map(|_| Some(name)).map_err(|refusal| refusal.to_string())
+        installed.map(|_| true).map_err(|refusal| refusal.to_string())
     }
 
     /// Makes the stock plugins ready. They are part of the binary: one that is refused is a fault of the build.
@@ -156,9 +171,13 @@ impl Components {
             self.stored.remove(&name);
             tracing::info!(plugin = name, "component has left the store");
             // One of that name in plugins_dir stood behind it.
-            if let Some(file) = self.local.get(&name).cloned()
-                && let Err(reason) = read_local(&file).and_then(|found| self.install_local(&found))
-            {
+            let Some(file) = self.local.get(&name).cloned() else { continue };
+            let installed = read_local(&file).and_then(|found| match self.judge(&found)? {
+                held if held == name => self.install_local(&found, &name),
+                // Another file may be that plugin; which one serves is for a reload to judge.
+                held => Err(format!("it is called `{held}` now; reload to take it")),
+            });
+            if let Err(reason) = installed {
                 self.refuse(&file, &reason);
             }
         }
