@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use weir_model::{Kind, Selection, View};
 use weir_plugin_host::{Host, HostSettings};
-use weir_store::{Embedded, EmbeddedOptions, OpenError, Store};
+use weir_store::{Embedded, EmbeddedOptions, OpenError, Store, Verified};
 
 /// Nobody waits for a check longer than a start may take. Each GiB of store takes a few seconds to read and to hash.
 const STORE_WAIT: Duration = Duration::from_secs(120);
@@ -24,12 +24,14 @@ const STORE_WAIT: Duration = Duration::from_secs(120);
 pub fn check(settings: &Settings, node: &Whereabouts) -> Exit {
     println!("the settings are good (prefix {})", settings.prefix.display());
     let prefix = Prefix::new(&settings.prefix);
-    let sound = match prefix.running() {
+    // Also while a node runs: its next reload or start takes what is in the folder now.
+    let (local, mut sound) = directory_names(settings.plugins_dir.as_deref());
+    sound &= match prefix.running() {
         Ok(Some(running)) => {
             println!("process {} runs on it: its store is not checked while it is in use (stop it first)", running.pid);
             told_by_node(node)
         }
-        Ok(None) => stopped(settings, &prefix),
+        Ok(None) => stored(&prefix.store(), &EmbeddedOptions { cluster_key: cluster_key(settings) }, local),
         Err(error) => wrong(&error),
     };
     if sound { Exit::Success } else { Exit::Failed }
@@ -53,53 +55,96 @@ fn told_by_node(node: &Whereabouts) -> bool {
             Value::Null => {}
             Value::Object(each) => {
                 for (name, reason) in each {
-                    sound = wrong(&format!("{what}: {name}: {}", reason.as_str().unwrap_or_default()));
+                    sound = wrong(&format!("the node says: {what}: {name}: {}", reason.as_str().unwrap_or_default()));
                 }
             }
-            other => sound = wrong(&format!("{what}: {}", other.as_str().unwrap_or_default())),
+            other => sound = wrong(&format!("the node says: {what}: {}", other.as_str().unwrap_or_default())),
         }
     }
     sound
 }
 
-fn stopped(settings: &Settings, prefix: &Prefix) -> bool {
-    let local = match settings.plugins_dir.as_deref().map(plugins).transpose() {
-        Ok(local) => local.unwrap_or_default(),
-        Err(error) => return wrong(&format!("plugins_dir cannot be checked: {error}")),
-    };
-    let sound = local.refused.iter().fold(true, |_, (file, reason)| wrong(&format!("plugins_dir: {file}: {reason}")));
-    let options = EmbeddedOptions { cluster_key: cluster_key(settings) };
-    let (folder, opened) = (prefix.store(), options.clone());
-    let found = match within(STORE_WAIT, move || Embedded::verify(folder, opened)) {
+/// The plugins of the folder, if they are known, and whether nothing is wrong with it.
+fn directory_names(folder: Option<&Path>) -> (Option<BTreeSet<String>>, bool) {
+    match folder.map(plugins).transpose() {
+        Ok(local) => {
+            let local = local.unwrap_or_default();
+            let sound = local.refused.iter().fold(true, |_, (file, reason)| wrong(&format!("plugins_dir: {file}: {reason}")));
+            (Some(local.names), sound)
+        }
+        Err(error) => (None, wrong(&format!("plugins_dir cannot be checked: {error}"))),
+    }
+}
+
+/// Reads a store that no node has open, and asks whether the plugins that it uses are there.
+fn stored(store: &Path, options: &EmbeddedOptions, local: Option<BTreeSet<String>>) -> bool {
+    let (folder, opened) = (store.to_path_buf(), options.clone());
+    match read_through(within(STORE_WAIT, move || Embedded::verify(folder, opened))) {
+        Found::Wrong => false,
+        Found::Nothing => true,
+        Found::Sound => match local {
+            Some(names) => has_its_plugins(store, options.clone(), names),
+            None => {
+                println!("whether a plugin is missing that entries use was not checked, for want of plugins_dir");
+                true
+            }
+        },
+    }
+}
+
+/// What came of reading a store.
+#[derive(PartialEq, Debug)]
+enum Found {
+    Sound,
+    /// There is none, or a node has it: nothing to judge.
+    Nothing,
+    Wrong,
+}
+
+/// Tells it. Nothing was answered in time: who asked whether the store is good has not been told that it is.
+fn read_through(answer: Option<Result<Option<Verified>, OpenError>>) -> Found {
+    match answer {
         None => {
-            println!("the store was not read to its end within {} s; nothing was found wrong by then", STORE_WAIT.as_secs());
-            return sound;
+            wrong(&format!(
+                "the check was not finished: the store was not read to its end within {} s; nothing was found wrong by then",
+                STORE_WAIT.as_secs()
+            ));
+            Found::Wrong
         }
-        Some(found) => found,
-    };
-    match found {
-        Ok(None) => {
+        Some(Ok(None)) => {
             println!("there is no store yet; the first start makes it");
-            sound
+            Found::Nothing
         }
-        Ok(Some(seen)) => {
+        Some(Ok(Some(seen))) => {
             println!(
                 "the store is sound: revision {}, {} transactions, {} entities, {} components' bytes",
                 seen.revision.0, seen.transactions, seen.entities, seen.blobs
             );
-            match missing(&prefix.store(), options, local.names) {
-                Ok(missing) => missing.iter().fold(sound, |_, (plugin, entries)| {
-                    wrong(&format!(
-                        "plugins_missing: {plugin}: {entries} enabled plugin entries use it, and it is neither stock nor stored nor in \
-                         plugins_dir: every request that they apply to would be answered 500"
-                    ))
-                }),
-                Err(error) => wrong(&error),
-            }
+            Found::Sound
         }
-        Err(error @ OpenError::InUse { .. }) => {
+        Some(Err(error @ OpenError::InUse { .. })) => {
             println!("the store was not checked: {error}");
-            sound
+            Found::Nothing
+        }
+        Some(Err(error)) => {
+            wrong(&error);
+            Found::Wrong
+        }
+    }
+}
+
+fn has_its_plugins(store: &Path, options: EmbeddedOptions, local: BTreeSet<String>) -> bool {
+    match missing(store, options, local) {
+        Ok(missing) => missing.iter().fold(true, |_, (plugin, entries)| {
+            wrong(&format!(
+                "plugins_missing: {plugin}: {entries} enabled plugin entries use it, and it is neither stock nor stored nor in \
+                 plugins_dir: every request that they apply to would be answered 500"
+            ))
+        }),
+        // A node was started since the store was read.
+        Err(NodeError::Open(error @ OpenError::InUse { .. })) => {
+            println!("whether a plugin is missing that entries use was not checked: {error}");
+            true
         }
         Err(error) => wrong(&error),
     }
@@ -196,5 +241,40 @@ mod tests {
         assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
         let (_held, wait) = mpsc::channel::<()>();
         assert_eq!(within(Duration::from_millis(1), move || wait.recv().is_ok()), None);
+    }
+
+    #[test]
+    fn a_store_that_was_not_read_to_its_end_is_not_called_good() {
+        assert_eq!(read_through(None), Found::Wrong);
+        assert_eq!(read_through(Some(Ok(None))), Found::Nothing);
+        let in_use = OpenError::InUse { path: PathBuf::from("store"), holder: "process 1".to_owned() };
+        assert_eq!(read_through(Some(Err(in_use))), Found::Nothing);
+        let damaged = OpenError::Damaged { path: PathBuf::from("store"), cause: "a bit".to_owned() };
+        assert_eq!(read_through(Some(Err(damaged))), Found::Wrong);
+    }
+
+    #[test]
+    fn a_store_that_a_node_has_taken_meanwhile_is_no_fault() {
+        let folder = std::env::temp_dir().join(format!("weir-check-in-use-{}", std::process::id()));
+        let open = Embedded::open(&folder, EmbeddedOptions::default()).unwrap();
+        let refused = missing(&folder, EmbeddedOptions::default(), BTreeSet::new()).unwrap_err();
+        assert!(matches!(refused, NodeError::Open(OpenError::InUse { .. })), "{refused}");
+        assert!(has_its_plugins(&folder, EmbeddedOptions::default(), BTreeSet::new()));
+        open.close();
+        assert!(has_its_plugins(&folder, EmbeddedOptions::default(), BTreeSet::new()));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_told_and_does_not_keep_the_store_from_being_read() {
+        let nowhere = std::env::temp_dir().join(format!("weir-check-nowhere-{}", std::process::id()));
+        assert_eq!(directory_names(None), (Some(BTreeSet::new()), true));
+        assert_eq!(directory_names(Some(&nowhere)), (None, false));
+        assert!(stored(&nowhere, &EmbeddedOptions::default(), None));
+        let damaged = nowhere.join("store");
+        std::fs::create_dir_all(&nowhere).unwrap();
+        std::fs::write(&damaged, "no folder").unwrap();
+        assert!(!stored(&damaged, &EmbeddedOptions::default(), None));
+        std::fs::remove_dir_all(nowhere).unwrap();
     }
 }

@@ -292,6 +292,11 @@ fn the_second_file_of_one_name_is_refused_and_does_not_serve() {
     admin.route_to("closed", upstream.address()).plugin_on("closed", "trap", json!({ "only_when_asked": true }));
     gateway.client().get("/closed").send().expect(200);
     gateway.client().get("/closed").header("misbehave", "now").send().expect(500);
+    // A check looks into the folder although a node runs: this file came after the node looked.
+    put("no-component.wasm", b"text");
+    let (code, said) = gateway.weir(&["check"]);
+    assert!(code == 1 && said.contains("no-component.wasm: ") && said.contains("its store is not checked"), "{said}");
+    std::fs::remove_file(folder.path().join("no-component.wasm")).unwrap();
     // A reload judges as a start does: the first in the order of names serves.
     put("a-new-one.wasm", &component("trap"));
     put("a-new-one.toml", b"on_failure = \"open\"");
