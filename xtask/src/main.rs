@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod check;
+mod dist;
 mod new_plugin;
 mod plugins;
 mod run;
@@ -21,6 +22,7 @@ const USAGE: &str = "cargo xtask TASK
   plugins          build the stock plugins and the tests' guests into the target folder's plugins/
   run [--check]    a gateway with a sample upstream and the README's tour; --check walks the tour itself
   new-plugin NAME  a plugin under plugins/ that passes its test
+  dist             the gateway as it is shipped: optimised from a profile of itself; prints where it is
   bench [ARGS]     the benchmark; see docs/benchmarks.md
 ";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["run"] => run::run(),
         ["run", "--check"] => run::check(),
         ["new-plugin", name] => new_plugin::new_plugin(name),
+        ["dist"] => dist::dist(),
         ["bench", rest @ ..] => bench::bench(rest),
         _ => Err(USAGE.to_owned()),
     };
