@@ -26,5 +26,5 @@ pub use id::{Digest, Id};
 pub use kind::Kind;
 pub use refusal::Refusal;
 pub use schema::{Autos, Schema};
-pub use transaction::{Op, Revision, Transaction};
+pub use transaction::{Op, Revision, Transaction, TransactionId};
 pub use view::{Page, Selection, View, ViewError};

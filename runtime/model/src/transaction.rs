@@ -53,3 +53,26 @@ pub struct Transaction {
     /// The results, one per entity.
     pub ops: Vec<Op>,
 }
+
+/// Names an append to a shared journal, so that whoever was not told how it ended can ask. Written `42-7f3a…`: the place that
+/// it was for, and a random id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TransactionId {
+    /// The place of its first transaction, if it got one.
+    pub first: Revision,
+    /// Tells it from every other that wanted the same place.
+    pub random: Id,
+}
+
+impl TransactionId {
+    /// Reads what `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (first, random) = text.split_once('-')?;
+        Some(Self { first: Revision(first.parse().ok()?), random: Id::parse(random)? })
+    }
+}
+impl std::fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.random)
+    }
+}

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::watch;
-use weir_model::{Digest, Op, Refusal, Revision, Transaction, View};
+use weir_model::{Digest, Op, Refusal, Revision, Transaction, TransactionId, View};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -61,12 +61,85 @@ pub trait Store: Send + Sync {
     fn blob(&self, digest: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
     /// How the store is doing, for people and for alarms.
     fn status(&self) -> StoreStatus;
+    /// What became of an append that [`WriteError::Unknown`] named.
+    fn outcome(&self, transaction: TransactionId) -> BoxFuture<'_, Result<Outcome, StoreError>>;
+    /// Who this node is and what its proxy serves, told again whenever it changes. Others learn of it at once.
+    fn tell(&self, node: &OwnState);
+    /// The nodes on this store, this one first. Cheap: as this node knows them; [`Store::nodes_moved`] says when to ask again.
+    fn nodes(&self) -> Vec<NodeState>;
+    /// Moves whenever [`Store::nodes`] may answer something else. While somebody holds one, this node looks as often as it follows.
+    fn nodes_moved(&self) -> watch::Receiver<u64>;
+}
+
+/// What a node tells of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OwnState {
+    /// The newest revision that the proxy serves.
+    pub serving: Revision,
+    /// Why that is not the newest that there is.
+    pub trouble: Option<String>,
+}
+
+/// Which node a store is opened for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeIdentity {
+    /// The same after a restart.
+    pub id: weir_model::Id,
+    /// For people: the host's name.
+    pub name: String,
+    /// Of weir.
+    pub version: String,
+}
+
+impl Default for NodeIdentity {
+    fn default() -> Self {
+        Self { id: weir_model::Id::random(), name: "localhost".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+/// A node that has told the store of itself lately.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct NodeState {
+    /// Its own id, the same after a restart.
+    pub id: String,
+    /// Its host's name.
+    pub name: String,
+    /// Its version of weir.
+    pub version: String,
+    /// The newest revision that it has.
+    pub applied: Revision,
+    /// The newest revision that its proxy serves.
+    pub serving: Revision,
+    /// Revisions that it serves later than the tip that this node knows.
+    pub lag: u64,
+    /// Why it does not serve what it has, or does not follow.
+    pub trouble: Option<String>,
+    /// Whether it has told of itself within three of its own periods, by the clock of the node that says so.
+    pub live: bool,
+    /// How long ago it has, by that clock, in milliseconds; since this node looks, if it never did.
+    pub silent_ms: u64,
+    /// Whether it is the node that says so.
+    pub own: bool,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It stands in the journal.
+    Done,
+    /// It does not, and never will.
+    NotDone,
+    /// Neither is certain yet; the node that made it goes on settling it.
+    Open,
+    /// It is too long ago to be known.
+    Forgotten,
 }
 
 /// How a store is doing.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct StoreStatus {
-    /// `embedded`.
+    /// `embedded` or `cassandra`.
     pub kind: &'static str,
     /// Which history this is: a random id from the store's first day.
     pub cluster: String,

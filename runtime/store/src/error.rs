@@ -64,6 +64,8 @@ pub enum WriteError {
     /// The write may or may not be durable: the store failed while it committed.
     #[error("it is not known whether the write was done: {cause}")]
     Unknown {
+        /// By which it can be asked how it ended; unset if that will not be known before somebody has seen to the store.
+        transaction: Option<weir_model::TransactionId>,
         /// What happened, and what to do.
         cause: String,
     },
@@ -234,6 +236,20 @@ pub enum OpenError {
         path: PathBuf,
         /// Their names.
         files: String,
+    },
+    /// Cassandra has no tables that this version could use.
+    #[error("{0}")]
+    Tables(crate::Readiness),
+    /// There is nothing to serve from.
+    #[error(
+        "{path} has no replica yet, so this node cannot start without the store: {cause}",
+        path = path.display()
+    )]
+    NoReplica {
+        /// Where it would be.
+        path: PathBuf,
+        /// Why the store could not be asked.
+        cause: String,
     },
     /// Any other failure of the system.
     #[error("{path} cannot be opened ({cause})", path = path.display())]

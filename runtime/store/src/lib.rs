@@ -18,16 +18,19 @@
 //! wants to answer after it *serves* the change waits until its own `applied` has reached that revision.
 
 mod canonical;
+mod cassandra;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod contract;
 mod embedded;
 mod error;
 mod hash;
+mod local;
 mod replica;
 mod row;
 
-pub use contract::{BoxFuture, Plan, Planned, Store, StoreStatus, Written};
+pub use cassandra::{Cassandra, CassandraOptions, Readiness, Replication, replica_folder};
+pub use contract::{BoxFuture, NodeIdentity, NodeState, Outcome, OwnState, Plan, Planned, Store, StoreStatus, Written};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::{Breach, OpenError, StoreError, WriteError};
 pub use replica::verify::Verified;

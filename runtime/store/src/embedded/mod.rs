@@ -1,72 +1,37 @@
-//! The embedded store: journal and state in one file on this machine.
+//! The embedded store: journal and state in one file, and this process alone decides what comes next.
 //!
-//! A journal row and the state that it leads to are one `redb` transaction, synced before anyone is answered. One thread
-//! writes; readers take views and wait for nobody. Does not know what the entities mean.
-
-mod backend;
-mod file;
-mod folder;
-mod queue;
-mod recovery;
-mod view;
-mod writer;
+//! Nobody is answered before the file is synced. All of the work is `local`'s; here is which file it is.
 
 #[cfg(test)]
 mod tests;
 
-use crate::hash::{Hashes, hex};
+use crate::hash::Hashes;
+use crate::local::{LocalStore, file, folder, writer};
+use crate::replica::meta::Role;
 use crate::replica::verify::Verified;
-use crate::replica::{ReplicaError, blobs};
-use crate::row::{Row, decode_changes};
-use crate::{BoxFuture, OpenError, Plan, Store, StoreError, StoreStatus, WriteError, Written};
-use queue::{Queue, Work};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::{
+    BoxFuture, NodeIdentity, NodeState, OpenError, Outcome, OwnState, Plan, Store, StoreError, StoreStatus, WriteError, Written,
+};
+use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::watch;
-use view::{EmbeddedView, Tables};
-use weir_model::{Digest, Revision, Transaction, View};
-
-/// Bytes of rows that one call of `transactions` answers with at most (and always one row). The follower of this process
-/// applies as it reads; more would only lie in memory.
-const MAX_ANSWER_BYTES: usize = 16 << 20;
+use weir_model::{Digest, Revision, Transaction, TransactionId, View};
 
 /// How to open the embedded store.
 #[derive(Clone, Debug, Default)]
 pub struct EmbeddedOptions {
     /// Keys the hashes of history and state, so that who can write the file cannot forge them. Unset: unkeyed.
     pub cluster_key: Option<[u8; 32]>,
+    /// Who this node is; it is the only one.
+    pub node: NodeIdentity,
 }
 
 /// The embedded store. Dropping it, or [`Embedded::close`], finishes the writes that wait and gives the file free.
 pub struct Embedded {
-    shared: Arc<Shared>,
-    queue: Queue,
-    path: PathBuf,
-    // Declared last: the folder stays claimed until everything above is gone.
-    folder: Mutex<Option<folder::Folder>>,
-}
-
-/// What the writer and the readers share.
-struct Shared {
-    newest: Mutex<Option<Arc<EmbeddedView>>>,
-    moves: watch::Receiver<Revision>,
-    holding: Mutex<Option<String>>,
-    // One look at the file is enough for all readers that met a failure.
-    look_asked: AtomicBool,
-    #[cfg(test)]
-    health: Mutex<Option<Arc<backend::Health>>>,
-}
-
-impl Shared {
-    fn newest(&self) -> Option<Arc<EmbeddedView>> {
-        locked(&self.newest).clone()
-    }
-}
-
-/// A value behind a lock holds no invariant that a panic elsewhere could have broken: each is replaced whole.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    local: LocalStore,
+    node: NodeIdentity,
+    told: watch::Sender<OwnState>,
+    moved: watch::Sender<u64>,
 }
 
 impl Embedded {
@@ -76,22 +41,13 @@ impl Embedded {
     }
 
     fn open_tuned(path: &Path, options: EmbeddedOptions, tuning: writer::Tuning) -> Result<Arc<Self>, OpenError> {
-        let hashes = Hashes::new(options.cluster_key);
+        let EmbeddedOptions { cluster_key, node } = options;
+        let hashes = Hashes::new(cluster_key);
         let folder = folder::Folder::claim(path)?;
         let (cluster, file) = folder.find_or_create(&hashes)?;
-        let opened = file::open(&file, cluster, &hashes, tuning.cache_bytes)?;
-        let (moves, receiver) = watch::channel(opened.meta.tip.revision);
-        let shared = Arc::new(Shared {
-            newest: Mutex::new(None),
-            moves: receiver,
-            holding: Mutex::new(None),
-            look_asked: AtomicBool::new(false),
-            #[cfg(test)]
-            health: Mutex::new(None),
-        });
-        let queue = writer::start(shared.clone(), opened, hashes, moves, tuning)
-            .map_err(|cause| OpenError::Io { path: file.clone(), cause })?;
-        Ok(Arc::new(Self { shared, queue, path: file, folder: Mutex::new(Some(folder)) }))
+        let opened = file::open(&file, Role::Embedded, cluster, &hashes, tuning.cache_bytes)?;
+        let local = LocalStore::start(folder, opened, hashes, tuning, None)?;
+        Ok(Arc::new(Self { local, node, told: watch::Sender::default(), moved: watch::Sender::default() }))
     }
 
     /// Reads a store that no process has open from end to end and proves its chain, state, indexes and blobs. Nothing
@@ -103,120 +59,63 @@ impl Embedded {
         }
         let folder = folder::Folder::claim(path)?;
         let Some((cluster, file)) = folder.find()? else { return Ok(None) };
-        file::verify(&file, cluster, &Hashes::new(options.cluster_key)).map(Some)
+        file::verify(&file, Role::Embedded, cluster, &Hashes::new(options.cluster_key)).map(Some)
     }
 
     /// Finishes the writes that wait, closes the file and gives it free for another process. Views fail from then on.
     /// Blocks until the writes that wait are done: some milliseconds, a second at most.
     pub fn close(&self) {
-        self.queue.close();
-        *locked(&self.shared.newest) = None;
-        *locked(&self.folder) = None;
-    }
-
-    fn newest(&self) -> Result<Arc<EmbeddedView>, StoreError> {
-        self.shared.newest().ok_or_else(|| StoreError::Unavailable { cause: "the store is closed".to_owned() })
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        self.close();
+        self.local.close();
     }
 }
 
 impl Store for Embedded {
     fn view(&self) -> Result<Arc<dyn View>, StoreError> {
-        Ok(self.newest()?)
+        self.local.view()
     }
-
     fn write(&self, plan: Plan) -> BoxFuture<'_, Result<Written, WriteError>> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let sent = self.queue.send(Work::Write { plan, reply });
-        Box::pin(async move {
-            sent?;
-            answer.await.unwrap_or_else(|_| Err(queue::gone()))
-        })
+        self.local.write(plan)
     }
-
     fn revisions(&self) -> watch::Receiver<Revision> {
-        let mut moves = self.shared.moves.clone();
-        moves.mark_unchanged();
-        moves
+        self.local.revisions()
     }
-
     fn transactions(&self, after: Revision, limit: usize) -> Result<Vec<Transaction>, StoreError> {
-        let view = self.newest()?;
-        if after > view.revision() {
-            return Err(StoreError::Ahead { asked: after, tip: view.revision() });
-        }
-        let floor = view.meta().floor;
-        if after < floor {
-            return Err(StoreError::Trimmed { floor });
-        }
-        view.read(|tables| read_rows(tables, after, limit)).map_err(|error| StoreError::Unavailable { cause: error.0 })
+        self.local.transactions(after, limit)
     }
-
     fn put_blob(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Digest, WriteError>> {
-        Box::pin(async move {
-            if bytes.len() > blobs::MAX_BLOB_BYTES {
-                return Err(WriteError::TooLarge { unit: "bytes", size: bytes.len(), limit: blobs::MAX_BLOB_BYTES });
-            }
-            let (reply, answer) = tokio::sync::oneshot::channel();
-            self.queue.send(Work::Blob { digest: blobs::digest(&bytes), bytes, reply })?;
-            answer.await.unwrap_or_else(|_| Err(queue::gone()))
-        })
+        self.local.put_blob(bytes)
     }
-
     fn blob(&self, digest: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
-        Box::pin(async move {
-            let view = self.newest()?;
-            // Tens of megabytes are read and hashed: long enough to keep a worker of the runtime from its other work.
-            let read = tokio::task::spawn_blocking(move || {
-                let bytes = view.read(|tables| blobs::read(&tables.state, &tables.chunks, digest))?;
-                Ok(bytes.map(|bytes| (blobs::digest(&bytes) == digest, bytes)))
-            });
-            let unavailable = |cause: String| StoreError::Unavailable { cause };
-            match read.await.map_err(|error| unavailable(error.to_string()))? {
-                Ok(Some((true, bytes))) => Ok(Some(bytes)),
-                Ok(Some((false, _))) => Err(StoreError::BlobDamaged(digest)),
-                Ok(None) => Ok(None),
-                Err(weir_model::ViewError(cause)) => Err(unavailable(cause)),
-            }
-        })
+        self.local.blob(digest)
     }
-
     fn status(&self) -> StoreStatus {
-        let holding = locked(&self.shared.holding).clone();
-        let meta = self.shared.newest().map(|view| view.meta().clone());
-        let holding = if meta.is_none() { Some("the store is closed".to_owned()) } else { holding };
-        StoreStatus {
-            kind: "embedded",
-            cluster: meta.as_ref().map(|meta| meta.cluster.to_string()).unwrap_or_default(),
-            revision: meta.as_ref().map(|meta| meta.tip.revision).unwrap_or_default(),
-            head: meta.as_ref().map(|meta| hex(&meta.tip.head)).unwrap_or_default(),
-            state: meta.as_ref().map(|meta| hex(&meta.tip.state.0)).unwrap_or_default(),
-            floor: meta.as_ref().map(|meta| meta.floor).unwrap_or_default(),
-            file_bytes: std::fs::metadata(&self.path).map(|file| file.len()).unwrap_or(0),
-            path: self.path.display().to_string(),
-            writes_waiting: self.queue.waiting(),
-            holding,
-        }
+        self.local.status("embedded")
     }
-}
-
-fn read_rows(tables: &Tables, after: Revision, limit: usize) -> Result<Vec<Transaction>, ReplicaError> {
-    let mut transactions = Vec::new();
-    let mut bytes = 0;
-    for entry in tables.journal.range(after.next().0..)?.take(limit) {
-        let (revision, row) = entry?;
-        bytes += row.value().len();
-        if bytes > MAX_ANSWER_BYTES && !transactions.is_empty() {
-            break;
-        }
-        let changes = decode_changes(&Row::decode(row.value())?.ops)?;
-        let ops = changes.into_iter().map(crate::row::Change::into_op).collect();
-        transactions.push(Transaction { revision: Revision(revision.value()), ops });
+    fn outcome(&self, _: TransactionId) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        // Its appends are done or not when they are answered, or the disk is at fault, of which the status tells.
+        Box::pin(async { Ok(Outcome::Forgotten) })
     }
-    Ok(transactions)
+    fn tell(&self, node: &OwnState) {
+        self.told.send_if_modified(|told| std::mem::replace(told, node.clone()) != *node);
+        self.moved.send_modify(|moved| *moved += 1);
+    }
+    fn nodes(&self) -> Vec<NodeState> {
+        let told = self.told.borrow().clone();
+        let applied = *self.local.revisions().borrow();
+        vec![NodeState {
+            id: self.node.id.to_string(),
+            name: self.node.name.clone(),
+            version: self.node.version.clone(),
+            applied,
+            serving: told.serving,
+            lag: applied.0.saturating_sub(told.serving.0),
+            trouble: told.trouble,
+            live: true,
+            silent_ms: 0,
+            own: true,
+        }]
+    }
+    fn nodes_moved(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
 }

@@ -20,6 +20,17 @@ pub(crate) struct Tip {
 pub(crate) enum Role {
     /// Its own: this file is the only copy.
     Embedded = 1,
+    /// A copy of the journal that a cluster shares.
+    Replica = 2,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "an embedded store",
+            Self::Replica => "a replica of a cluster",
+        })
+    }
 }
 
 /// Whose file this is, and how far it has come.
@@ -88,7 +99,11 @@ impl Meta {
         }
         let [role] = take_array(bytes)?;
         Ok(Self {
-            role: if role == Role::Embedded as u8 { Role::Embedded } else { return Err(malformed("role of the file")) },
+            role: match role {
+                1 => Role::Embedded,
+                2 => Role::Replica,
+                _ => return Err(malformed("role of the file")),
+            },
             cluster: Id::from_bytes(take_array(bytes)?),
             key_check: take_array(bytes)?,
             tip: Tip {

@@ -1,12 +1,13 @@
 //! The file fails while the store is open: what is answered, what can still be read, how it comes back.
 
 use super::*;
+use crate::local::{backend, locked};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use weir_model::{Kind, Selection};
 
 fn health(store: &Embedded) -> Arc<backend::Health> {
-    locked(&store.shared.health).clone().unwrap()
+    locked(&store.local.shared.health).clone().unwrap()
 }
 
 fn services(view: &dyn View) -> usize {

@@ -11,6 +11,7 @@ use super::writer::Tuning;
 use super::*;
 use crate::conformance::{Fresh, put, service};
 use std::future::Future;
+use std::path::PathBuf;
 
 /// A store in a folder of its own.
 fn fresh() -> (tempfile::TempDir, Arc<Embedded>) {
@@ -50,7 +51,7 @@ fn it_keeps_every_promise_of_the_trait() {
 fn it_keeps_every_promise_with_a_cluster_key() {
     crate::conformance::run(|| {
         let folder = tempfile::tempdir().unwrap();
-        let store = Embedded::open(folder.path(), EmbeddedOptions { cluster_key: Some([9; 32]) }).unwrap();
+        let store = Embedded::open(folder.path(), EmbeddedOptions { cluster_key: Some([9; 32]), ..Default::default() }).unwrap();
         Fresh { store, guard: Box::new(folder) }
     });
 }

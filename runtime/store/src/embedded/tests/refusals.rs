@@ -121,7 +121,7 @@ fn a_replaced_file_is_not_a_store() {
 fn a_newer_format_and_another_key_are_told_apart_from_damage() {
     let (folder, store) = fresh();
     drop(store);
-    let keyed = Embedded::open(folder.path(), EmbeddedOptions { cluster_key: Some([1; 32]) });
+    let keyed = Embedded::open(folder.path(), EmbeddedOptions { cluster_key: Some([1; 32]), ..Default::default() });
     assert!(matches!(keyed, Err(OpenError::WrongKey { .. })));
     let file = file_in(folder.path());
     let database = redb::Database::create(&file).unwrap();
@@ -208,7 +208,7 @@ fn nobody_else_may_read_the_file() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
-    use super::super::folder::io_error;
+    use crate::local::folder::io_error;
     let path = Path::new("/store");
     for errno in [rustix::io::Errno::ACCESS, rustix::io::Errno::ROFS, rustix::io::Errno::PERM] {
         let error = io_error(path, errno.into());

@@ -12,6 +12,7 @@ use super::{file, locked};
 use crate::WriteError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use weir_model::TransactionId;
 
 /// How soon after a failed attempt to open the file the next is made: often enough for an operator who has just made
 /// room, seldom enough that refused writes cost nothing.
@@ -19,7 +20,7 @@ const REOPEN_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a failure has left behind.
 #[derive(Default)]
-pub(super) struct Trouble {
+pub(crate) struct Trouble {
     /// Why nothing is written until the process is started anew.
     held: Option<String>,
     /// Why the file is not open, and when that was last tried.
@@ -27,7 +28,7 @@ pub(super) struct Trouble {
 }
 
 /// Whether a group may begin.
-pub(super) fn ready(writer: &mut Writer, blob_bytes: u64) -> Result<(), String> {
+pub(crate) fn ready(writer: &mut Writer, blob_bytes: u64) -> Result<(), String> {
     if let Some(cause) = &writer.trouble.held {
         return Err(cause.clone());
     }
@@ -63,7 +64,7 @@ fn check_room(writer: &Writer, blob_bytes: u64) -> Result<(), String> {
 }
 
 /// Answers everyone who waits that nothing was done.
-pub(super) fn refuse(writer: &mut Writer, cause: &str) {
+pub(crate) fn refuse(writer: &mut Writer, cause: &str) {
     set_holding(writer, Some(cause.to_owned()));
     let unavailable = || WriteError::Unavailable { cause: cause.to_owned() };
     answer_all(writer, unavailable);
@@ -73,19 +74,40 @@ fn answer_all(writer: &mut Writer, error: impl Fn() -> WriteError) {
     let outcome = |work: &Work| match work {
         Work::Write { .. } => Outcome::Write(Err(error())),
         Work::Blob { .. } => Outcome::Blob(Err(error())),
-        Work::Look => Outcome::Nothing,
+        Work::Follow | Work::Look => Outcome::Nothing,
     };
     let outcomes = writer.pending.iter().map(outcome).collect();
     writer.answer(outcomes);
 }
 
+/// Answers a group of which it is open whether it stands in the shared journal. What it refused, or found nothing to do for, was
+/// judged against a state that may never have been, so that is not done either.
+pub(crate) fn leave_open(writer: &mut Writer, transaction: TransactionId, cause: &str, outcomes: Vec<Outcome>) {
+    set_holding(writer, Some(cause.to_owned()));
+    let open = |outcome| match outcome {
+        Outcome::Write(Ok(written)) if written.revision >= transaction.first => {
+            Outcome::Write(Err(WriteError::Unknown { transaction: Some(transaction), cause: cause.to_owned() }))
+        }
+        Outcome::Write(_) => Outcome::Write(Err(WriteError::Unavailable { cause: cause.to_owned() })),
+        Outcome::Blob(_) => Outcome::Blob(Err(WriteError::Unavailable { cause: cause.to_owned() })),
+        Outcome::Nothing => Outcome::Nothing,
+    };
+    writer.answer(outcomes.into_iter().map(open).collect());
+}
+
 /// Finds out what a failed group has come to, answers it, and brings the file back for readers.
-pub(super) fn recover(writer: &mut Writer, attempt: Attempt, cause: String) {
+pub(crate) fn recover(writer: &mut Writer, attempt: Attempt, cause: String) {
     let health = writer.file.as_ref().map(|file| file.health.clone()).unwrap_or_default();
     let cause = health.failed_sync().or(health.failed_write()).map_or(cause, str::to_owned);
     tracing::error!(%cause, committing = attempt.committing, "the store's file failed");
     let before = writer.meta.tip;
     reopen(writer);
+    if attempt.placed {
+        // It stands in the shared journal, so it is done; this node learns of it again when its file works.
+        tracing::error!(%cause, "a write stands in the shared journal and could not be applied here");
+        set_holding(writer, Some(format!("{} cannot be written ({cause})", writer.path.display())));
+        return writer.answer(attempt.outcomes);
+    }
     let path = writer.path.display().to_string();
     if attempt.committing && health.failed_sync().is_some() {
         let text = format!(
@@ -107,15 +129,15 @@ pub(super) fn recover(writer: &mut Writer, attempt: Attempt, cause: String) {
     }
     let cause = writer.trouble.held.clone().unwrap_or(cause);
     set_holding(writer, Some(cause.clone()));
-    answer_all(writer, || WriteError::Unknown { cause: cause.clone() });
+    answer_all(writer, || WriteError::Unknown { transaction: None, cause: cause.clone() });
 }
 
 /// Closes the file and opens it anew. Views of the newest revision go on with the new one.
-pub(super) fn reopen(writer: &mut Writer) {
-    let cluster = writer.meta.cluster;
+pub(crate) fn reopen(writer: &mut Writer) {
+    let (role, cluster) = (writer.meta.role, writer.meta.cluster);
     // The old one must be gone first, with its lock.
     writer.file = None;
-    let opened = match file::open(&writer.path, cluster, &writer.hashes, writer.tuning.cache_bytes) {
+    let opened = match file::open(&writer.path, role, cluster, &writer.hashes, writer.tuning.cache_bytes) {
         Ok(opened) if opened.meta.tip.revision < writer.meta.tip.revision => Err(format!(
             "{} went back from revision {} to {}; restore it from a backup",
             writer.path.display(),
@@ -142,7 +164,7 @@ pub(super) fn reopen(writer: &mut Writer) {
 }
 
 /// A reader met a failure: open the file anew if it cannot be read any more.
-pub(super) fn look(writer: &mut Writer) {
+pub(crate) fn look(writer: &mut Writer) {
     writer.shared.look_asked.store(false, Ordering::Release);
     let recent = writer.trouble.closed.as_ref().is_some_and(|(_, tried)| tried.elapsed() < REOPEN_PERIOD);
     let readable = writer.file.is_some() && writer.shared.newest().is_some_and(|view| view.is_readable());
@@ -152,7 +174,7 @@ pub(super) fn look(writer: &mut Writer) {
 }
 
 /// Notes for `status` why writes are refused.
-pub(super) fn set_holding(writer: &Writer, cause: Option<String>) {
+pub(crate) fn set_holding(writer: &Writer, cause: Option<String>) {
     // A held store stays held, whatever else happens to go well.
     *locked(&writer.shared.holding) = writer.trouble.held.clone().or(cause);
 }

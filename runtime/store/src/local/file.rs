@@ -20,43 +20,43 @@ use weir_model::Id;
 const ONCE_CACHE_BYTES: usize = 16 << 20;
 
 /// An open file.
-pub(super) struct Opened {
-    pub(super) database: Database,
-    pub(super) health: Arc<Health>,
-    pub(super) meta: Meta,
-    pub(super) path: PathBuf,
+pub(crate) struct Opened {
+    pub(crate) database: Database,
+    pub(crate) health: Arc<Health>,
+    pub(crate) meta: Meta,
+    pub(crate) path: PathBuf,
 }
 
 /// Runs what may meet an altered file; a panic is a message.
-pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     // What `run` touched is thrown away after a panic: the caller closes the file.
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_message(&*panic))
 }
 
 /// What a panic said.
-pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 /// Creates the file of a new cluster; it appears under its name when it is complete.
-pub(super) fn create(path: &Path, cluster: Id, hashes: &Hashes) -> Result<(), OpenError> {
+pub(crate) fn create(path: &Path, role: Role, cluster: Id, hashes: &Hashes) -> Result<(), OpenError> {
     let fresh = path.with_extension("redb.new");
     let failed = |error: ReplicaError| open_error(path, error);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh);
     let file = file.map_err(|cause| io_error(&fresh, cause))?;
     let database = build(file, Arc::default(), ONCE_CACHE_BYTES, false).map_err(|error| database_error(path, error))?;
-    write_genesis(&database, cluster, hashes).map_err(failed)?;
+    write_genesis(&database, role, cluster, hashes).map_err(failed)?;
     drop(database);
     let parent = path.parent().unwrap_or(Path::new("."));
     let renamed = fs::rename(&fresh, path).and_then(|()| File::open(parent)?.sync_all());
     renamed.map_err(|cause| io_error(path, cause))
 }
 
-fn write_genesis(database: &Database, cluster: Id, hashes: &Hashes) -> Result<(), ReplicaError> {
+fn write_genesis(database: &Database, role: Role, cluster: Id, hashes: &Hashes) -> Result<(), ReplicaError> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    Meta::genesis(Role::Embedded, cluster, hashes).write(&mut transaction.open_table(STATE)?)?;
+    Meta::genesis(role, cluster, hashes).write(&mut transaction.open_table(STATE)?)?;
     transaction.open_table(JOURNAL)?;
     transaction.open_table(BLOBS)?;
     transaction.commit()?;
@@ -64,23 +64,23 @@ fn write_genesis(database: &Database, cluster: Id, hashes: &Hashes) -> Result<()
 }
 
 /// Opens the file and checks that it is whose it should be and that its end is sound.
-pub(super) fn open(path: &Path, cluster: Id, hashes: &Hashes, cache_bytes: usize) -> Result<Opened, OpenError> {
+pub(crate) fn open(path: &Path, role: Role, cluster: Id, hashes: &Hashes, cache_bytes: usize) -> Result<Opened, OpenError> {
     let health = Arc::new(Health::default());
     let file = open_private(path)?;
     let opened = guarded(|| {
         let database = build(file, health.clone(), cache_bytes, false).map_err(|error| database_error(path, error))?;
-        let meta = check(path, &database, cluster, hashes)?;
+        let meta = check(path, &database, role, cluster, hashes)?;
         Ok(Opened { database, health, meta, path: path.to_owned() })
     });
     opened.unwrap_or_else(|cause| Err(OpenError::Damaged { path: path.to_owned(), cause }))
 }
 
 /// Reads the whole file and proves it.
-pub(super) fn verify(path: &Path, cluster: Id, hashes: &Hashes) -> Result<Verified, OpenError> {
+pub(crate) fn verify(path: &Path, role: Role, cluster: Id, hashes: &Hashes) -> Result<Verified, OpenError> {
     let file = open_private(path)?;
     let verified = guarded(|| {
         let database = build(file, Arc::default(), ONCE_CACHE_BYTES, true).map_err(|error| database_error(path, error))?;
-        check(path, &database, cluster, hashes)?;
+        check(path, &database, role, cluster, hashes)?;
         let whole = || {
             let read = database.begin_read()?;
             verify::whole(&read.open_table(STATE)?, &read.open_table(JOURNAL)?, &read.open_table(BLOBS)?, hashes)
@@ -111,7 +111,7 @@ fn build(file: File, health: Arc<Health>, cache_bytes: usize, whole_check: bool)
     builder.create_with_backend(Watched::new(file, health)?)
 }
 
-fn check(path: &Path, database: &Database, cluster: Id, hashes: &Hashes) -> Result<Meta, OpenError> {
+fn check(path: &Path, database: &Database, role: Role, cluster: Id, hashes: &Hashes) -> Result<Meta, OpenError> {
     let failed = |error: ReplicaError| open_error(path, error);
     let read = database.begin_read().map_err(|error| failed(error.into()))?;
     let state = read.open_table(STATE).map_err(|error| failed(error.into()))?;
@@ -124,6 +124,9 @@ fn check(path: &Path, database: &Database, cluster: Id, hashes: &Hashes) -> Resu
     let meta = Meta::read(&state).map_err(failed)?;
     if meta.cluster != cluster {
         return Err(OpenError::Foreign { path: path.to_owned(), found: format!("cluster {}", meta.cluster) });
+    }
+    if meta.role != role {
+        return Err(OpenError::Foreign { path: path.to_owned(), found: meta.role.to_string() });
     }
     if meta.key_check != hashes.key_check(cluster) {
         return Err(OpenError::WrongKey { path: path.to_owned() });

@@ -10,22 +10,24 @@ use weir_model::Digest;
 
 /// Writes that may wait. At some 1,000 writes a second the last of them waits about as long as an Admin client does
 /// before it gives up; more would be answered to nobody.
-pub(super) const MAX_WAITING: usize = 4096;
+pub(crate) const MAX_WAITING: usize = 4096;
 /// Blob bytes that may wait: two uploads of the largest size. Uploads are rare, and each copy lies in memory.
-pub(super) const MAX_WAITING_BLOB_BYTES: usize = 64 << 20;
+pub(crate) const MAX_WAITING_BLOB_BYTES: usize = 64 << 20;
 
 /// Something for the writer thread to do.
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Run a plan and append its results.
     Write { plan: Plan, reply: oneshot::Sender<Result<Written, WriteError>> },
     /// Store a blob.
     Blob { digest: Digest, bytes: Vec<u8>, reply: oneshot::Sender<Result<Digest, WriteError>> },
+    /// Look at what the authority has.
+    Follow,
     /// A read has failed: see whether the file must be opened anew.
     Look,
 }
 
 /// The way to the writer thread.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     sender: Mutex<Option<mpsc::Sender<Work>>>,
     // A second handle, by which waiting writes are counted, keeps no thread alive.
     weak: mpsc::WeakSender<Work>,
@@ -34,12 +36,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(sender: mpsc::Sender<Work>, blob_bytes: std::sync::Arc<AtomicUsize>, writer: JoinHandle<()>) -> Self {
+    pub(crate) fn new(sender: mpsc::Sender<Work>, blob_bytes: std::sync::Arc<AtomicUsize>, writer: JoinHandle<()>) -> Self {
         let weak = sender.downgrade();
         Self { sender: Mutex::new(Some(sender)), weak, blob_bytes, writer: Mutex::new(Some(writer)) }
     }
     /// Puts work at the end of the queue, or says at once that there is no room.
-    pub(super) fn send(&self, work: Work) -> Result<(), WriteError> {
+    pub(crate) fn send(&self, work: Work) -> Result<(), WriteError> {
         let sender = locked(&self.sender).clone().ok_or_else(gone)?;
         let bytes = if let Work::Blob { bytes, .. } = &work { bytes.len() } else { 0 };
         let waiting_bytes = self.blob_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -56,11 +58,11 @@ impl Queue {
         }
         refused
     }
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.weak.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity())
     }
     /// Takes no more work and waits until what waits is done.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         drop(locked(&self.sender).take());
         let Some(writer) = locked(&self.writer).take() else { return };
         // A plan may hold the last handle of the store, so that it is dropped on the writer thread, which cannot wait for itself.
@@ -71,6 +73,6 @@ impl Queue {
 }
 
 /// The answer when there is no writer thread any more.
-pub(super) fn gone() -> WriteError {
+pub(crate) fn gone() -> WriteError {
     WriteError::Unavailable { cause: "the store is closed, because the gateway is stopping".to_owned() }
 }

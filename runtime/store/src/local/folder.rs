@@ -7,6 +7,7 @@
 use super::file;
 use crate::OpenError;
 use crate::hash::Hashes;
+use crate::replica::meta::Role;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,7 +18,7 @@ const LOCK: &str = "lock";
 const CURRENT: &str = "current";
 
 /// A folder that this process has claimed.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     lock: File,
 }
@@ -34,7 +35,7 @@ impl Drop for Folder {
 
 impl Folder {
     /// Creates the folder if need be, and takes it for this process.
-    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn claim(path: &Path) -> Result<Self, OpenError> {
         // Keys and other secrets stand in the file in clear text: nobody but the owner reads them.
         let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
         created.map_err(|cause| io_error(path, cause))?;
@@ -62,19 +63,24 @@ impl Folder {
     }
 
     /// The file of this folder and the cluster that it must belong to; a new one on the first start.
-    pub(super) fn find_or_create(&self, hashes: &Hashes) -> Result<(Id, PathBuf), OpenError> {
+    pub(crate) fn find_or_create(&self, hashes: &Hashes) -> Result<(Id, PathBuf), OpenError> {
         if let Some(found) = self.find()? {
             return Ok(found);
         }
         let cluster = Id::random();
+        self.create(Role::Embedded, cluster, hashes)
+    }
+
+    /// A new, empty file, which is this folder's from now on.
+    pub(crate) fn create(&self, role: Role, cluster: Id, hashes: &Hashes) -> Result<(Id, PathBuf), OpenError> {
         let path = self.file_of(cluster);
-        file::create(&path, cluster, hashes)?;
+        file::create(&path, role, cluster, hashes)?;
         self.point_to(cluster)?;
         Ok((cluster, path))
     }
 
     /// The file of this folder; nothing if there never was one.
-    pub(super) fn find(&self) -> Result<Option<(Id, PathBuf)>, OpenError> {
+    pub(crate) fn find(&self) -> Result<Option<(Id, PathBuf)>, OpenError> {
         let pointer = self.path.join(CURRENT);
         let files = self.files()?;
         match fs::read_to_string(&pointer) {
@@ -134,7 +140,7 @@ impl Folder {
 }
 
 /// Says which kind of trouble a failed call of the system is.
-pub(super) fn io_error(path: &Path, cause: std::io::Error) -> OpenError {
+pub(crate) fn io_error(path: &Path, cause: std::io::Error) -> OpenError {
     let path = path.to_owned();
     match cause.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::NotWritable { path, cause },

@@ -12,20 +12,20 @@ use std::sync::{Arc, OnceLock};
 
 /// The first failure of the file since it was opened.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(crate) struct Health {
     write: OnceLock<String>,
     sync: OnceLock<String>,
     #[cfg(test)]
-    pub(super) faults: Faults,
+    pub(crate) faults: Faults,
 }
 
 impl Health {
     /// Why a write or a growth of the file failed.
-    pub(super) fn failed_write(&self) -> Option<&str> {
+    pub(crate) fn failed_write(&self) -> Option<&str> {
         self.write.get().map(String::as_str)
     }
     /// Why the file could not be synced. It must not be written again by this process.
-    pub(super) fn failed_sync(&self) -> Option<&str> {
+    pub(crate) fn failed_sync(&self) -> Option<&str> {
         self.sync.get().map(String::as_str)
     }
 }
@@ -33,21 +33,21 @@ impl Health {
 /// Failures to play in tests.
 #[cfg(test)]
 #[derive(Debug, Default)]
-pub(super) struct Faults {
-    pub(super) write: std::sync::atomic::AtomicBool,
-    pub(super) sync: std::sync::atomic::AtomicBool,
-    pub(super) read: std::sync::atomic::AtomicBool,
+pub(crate) struct Faults {
+    pub(crate) write: std::sync::atomic::AtomicBool,
+    pub(crate) sync: std::sync::atomic::AtomicBool,
+    pub(crate) read: std::sync::atomic::AtomicBool,
 }
 
 /// A file that notes its failures.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     file: FileBackend,
     health: Arc<Health>,
 }
 
 impl Watched {
-    pub(super) fn new(file: File, health: Arc<Health>) -> Result<Self, redb::DatabaseError> {
+    pub(crate) fn new(file: File, health: Arc<Health>) -> Result<Self, redb::DatabaseError> {
         Ok(Self { file: FileBackend::new(file)?, health })
     }
     #[cfg(test)]

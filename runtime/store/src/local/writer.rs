@@ -1,12 +1,14 @@
 //! The writer thread: takes the writes that wait as a group, judges each at the tip, commits once, answers all.
 //!
 //! A group is one `redb` transaction with one journal row per write. Nobody is answered before it is synced; a refused
-//! member has changed nothing and drops out alone. What happens when the file fails is in `recovery`.
+//! member has changed nothing and drops out alone. With an authority, the group is placed in the shared journal before it
+//! is committed here; a group that comes too late is judged again. What happens when the file fails is in `recovery`.
 
+use super::authority::{Appended, Authority, Confirmed, Outlook};
 use super::file::{self, Opened};
 use super::queue::{MAX_WAITING, Queue, Work};
-use super::view::{EmbeddedView, PlanView};
-use super::{Shared, locked, recovery};
+use super::view::{LocalView, PlanView};
+use super::{Shared, follow, locked, recovery};
 use crate::hash::Hashes;
 use crate::replica::integrity::{self, Fault};
 use crate::replica::meta::{Meta, Tip};
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use weir_model::{Digest, Refusal, Revision};
+use weir_model::{Digest, Refusal, Revision, TransactionId};
 
 /// Writes that one commit takes together. Judging one takes some 50 µs, so a full group delays its first by 6 ms, which
 /// is about what the two syncs of a commit cost.
@@ -31,29 +33,35 @@ const GROUP_BYTES: usize = MAX_TRANSACTION_BYTES;
 pub(crate) const MAX_TRANSACTION_BYTES: usize = 8 << 20;
 /// Most entities of a transaction: a service with all of its 9,999 routes can be deleted at once.
 pub(crate) const MAX_TRANSACTION_OPS: usize = 10_000;
+/// The same for a group that many nodes shall learn of: what one row of the shared journal holds well.
+const SHARED_GROUP_BYTES: usize = 64 << 10;
+/// How long a group is judged again and again because other nodes are faster.
+const PLACING_LIMIT: Duration = Duration::from_secs(10);
+/// The longest wait of a winner.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Rows of the journal that stay whatever their size, so that a follower is not sent back to a whole reload at once.
 const MIN_ROWS: u64 = 100;
 
 /// What tests make smaller.
 #[derive(Clone)]
-pub(super) struct Tuning {
+pub(crate) struct Tuning {
     /// Seconds of this machine's clock.
-    pub(super) clock: fn() -> u64,
+    pub(crate) clock: fn() -> u64,
     /// Rows that stay in the journal; with `keep_seconds`, what followers of the Cassandra journal have to catch up.
-    pub(super) keep_rows: u64,
+    pub(crate) keep_rows: u64,
     /// How long a row stays at least.
-    pub(super) keep_seconds: u64,
+    pub(crate) keep_seconds: u64,
     /// Bytes of the journal after which the oldest rows go early: a bulk import must not double the file for a day.
-    pub(super) keep_bytes: u64,
+    pub(crate) keep_bytes: u64,
     /// Room that must be free on the disk before a group is begun. Four times the largest transaction, for its row, its
     /// entities, their indexes and the pages that are copied on the way; and as much again for other writers of that disk.
-    pub(super) disk_reserve: u64,
+    pub(crate) disk_reserve: u64,
     /// How often, with a commit that is made anyway, blobs that nothing uses are looked for. They wait for a day, so
     /// an hour more does not matter.
-    pub(super) collection_period: Duration,
+    pub(crate) collection_period: Duration,
     /// Memory for pages of the file. Holds the credentials of about half a million consumers, and the upper levels of
     /// the tree for ten million, so that a look-up reads the disk once at most.
-    pub(super) cache_bytes: usize,
+    pub(crate) cache_bytes: usize,
 }
 
 impl Default for Tuning {
@@ -71,50 +79,72 @@ impl Default for Tuning {
 }
 
 /// The state of the writer thread.
-pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) hashes: Hashes,
-    pub(super) tuning: Tuning,
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hashes: Hashes,
+    pub(crate) tuning: Tuning,
     moves: watch::Sender<Revision>,
     queue: mpsc::Receiver<Work>,
     sender: mpsc::WeakSender<Work>,
     blob_bytes: Arc<AtomicUsize>,
     /// What is committed.
-    pub(super) meta: Meta,
+    pub(crate) meta: Meta,
     /// The open file; nothing after a failure, until it could be opened anew.
-    pub(super) file: Option<Opened>,
-    pub(super) path: std::path::PathBuf,
-    pub(super) pending: VecDeque<Work>,
+    pub(crate) file: Option<Opened>,
+    pub(crate) path: std::path::PathBuf,
+    pub(crate) pending: VecDeque<Work>,
     /// What a failure of the file has left behind.
-    pub(super) trouble: recovery::Trouble,
+    pub(crate) trouble: recovery::Trouble,
+    /// Who decides what comes next, if not this writer. Away for as long as it is asked.
+    pub(crate) authority: Option<Box<dyn Authority>>,
+    /// How the last look at the authority has ended.
+    pub(crate) outlook: Outlook,
     collected: Option<Instant>,
 }
 
 /// What a group has come to so far.
-pub(super) struct Attempt {
-    pub(super) meta: Meta,
-    pub(super) outcomes: Vec<Outcome>,
+pub(crate) struct Attempt {
+    pub(crate) meta: Meta,
+    pub(crate) outcomes: Vec<Outcome>,
     /// Whether the commit has begun, so that a failure leaves it open whether the group is durable.
-    pub(super) committing: bool,
+    pub(crate) committing: bool,
     changed: bool,
     bytes: usize,
     now: u64,
+    base: Tip,
+    /// Whether the shared journal has it, so that it is done whatever becomes of the file here.
+    pub(crate) placed: bool,
+    /// What the group appends, in order. Kept for the authority only.
+    rows: Vec<Row>,
+}
+
+/// How an attempt has ended that met no failure of the file.
+enum Ended {
+    /// What was to be committed is, and may be answered.
+    Done,
+    /// Something else has come after the tip that it was judged at. Nothing was kept.
+    Behind,
+    /// The authority could not be asked. Nothing was kept.
+    Away(String),
+    /// Nothing was kept here; whether it stands in the shared journal is open.
+    Unknown { transaction: TransactionId, cause: String, outcomes: Vec<Outcome> },
 }
 
 /// The answer to one piece of work, given when the group is durable.
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Write(Result<Written, WriteError>),
     Blob(Result<Digest, WriteError>),
     Nothing,
 }
 
 /// Publishes the first view and starts the thread.
-pub(super) fn start(
+pub(crate) fn start(
     shared: Arc<Shared>,
     opened: Opened,
     hashes: Hashes,
     moves: watch::Sender<Revision>,
     tuning: Tuning,
+    authority: Option<Box<dyn Authority>>,
 ) -> std::io::Result<Queue> {
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     let blob_bytes = Arc::new(AtomicUsize::new(0));
@@ -131,6 +161,8 @@ pub(super) fn start(
         file: Some(opened),
         pending: VecDeque::new(),
         trouble: recovery::Trouble::default(),
+        authority,
+        outlook: Outlook::Current,
         collected: None,
     };
     writer.publish().map_err(std::io::Error::other)?;
@@ -140,10 +172,19 @@ pub(super) fn start(
 
 impl Writer {
     fn run(mut self) {
+        if self.authority.is_some() {
+            follow::catch_up(&mut self);
+        }
         loop {
             if self.pending.is_empty() {
-                let Some(work) = self.queue.blocking_recv() else { break };
-                self.take(work);
+                match self.wait() {
+                    Waited::Work(work) => self.take(work),
+                    Waited::Look => {
+                        follow::catch_up(&mut self);
+                        self.note_outlook();
+                    }
+                    Waited::Closed => break,
+                }
             }
             while self.pending.len() < GROUP_WRITES {
                 let Ok(work) = self.queue.try_recv() else { break };
@@ -153,14 +194,40 @@ impl Writer {
         }
     }
 
+    /// Until there is work, or it is time to look at what others have written.
+    fn wait(&mut self) -> Waited {
+        let Some(authority) = &self.authority else {
+            return self.queue.blocking_recv().map_or(Waited::Closed, Waited::Work);
+        };
+        let (due, runtime) = (authority.next_look(), authority.runtime());
+        match runtime.block_on(async { tokio::time::timeout_at(due.into(), self.queue.recv()).await }) {
+            Ok(Some(work)) => Waited::Work(work),
+            Ok(None) => Waited::Closed,
+            Err(_) => Waited::Look,
+        }
+    }
+
     fn take(&mut self, work: Work) {
         match &work {
             // A caller that has left before its turn is not written for.
             Work::Write { reply, .. } if reply.is_closed() => {}
             Work::Write { .. } => self.pending.push_back(work),
             Work::Blob { .. } => self.pending.push_back(work),
+            Work::Follow => {
+                follow::catch_up(self);
+                self.note_outlook();
+            }
             Work::Look => recovery::look(self),
         }
+    }
+
+    /// Tells whoever asks for the status how the last look at the authority has ended.
+    fn note_outlook(&self) {
+        let cause = match &self.outlook {
+            Outlook::Current => None,
+            Outlook::Away(cause) | Outlook::Hold(cause) => Some(cause.clone()),
+        };
+        recovery::set_holding(self, cause);
     }
 
     fn serve_group(&mut self) {
@@ -171,7 +238,50 @@ impl Writer {
         if let Err(cause) = recovery::ready(self, blob_bytes) {
             return recovery::refuse(self, &cause);
         }
-        let Some(file) = &self.file else { return recovery::refuse(self, "the store's file is not open") };
+        let until = Instant::now() + PLACING_LIMIT;
+        let mut competitors = false;
+        loop {
+            // A node that holds, or looked in vain, may find that the cause is gone.
+            if self.outlook != Outlook::Current
+                && let Outlook::Away(cause) | Outlook::Hold(cause) = follow::catch_up(self)
+            {
+                return recovery::refuse(self, &cause);
+            }
+            let begun = Instant::now();
+            match self.attempt() {
+                None => return,
+                Some(Ended::Done) => {
+                    if competitors {
+                        self.let_others_in(begun.elapsed());
+                    }
+                    return;
+                }
+                Some(Ended::Behind) if Instant::now() < until => {
+                    competitors = true;
+                    if let Outlook::Away(cause) | Outlook::Hold(cause) = follow::catch_up(self) {
+                        return recovery::refuse(self, &cause);
+                    }
+                }
+                Some(Ended::Behind) => {
+                    return recovery::refuse(self, "other nodes were faster for ten seconds; try again");
+                }
+                Some(Ended::Away(cause)) => {
+                    self.outlook = Outlook::Away(cause.clone());
+                    return recovery::refuse(self, &cause);
+                }
+                Some(Ended::Unknown { transaction, cause, outcomes }) => {
+                    return recovery::leave_open(self, transaction, &cause, outcomes);
+                }
+            }
+        }
+    }
+
+    /// Judges, places and commits what waits; nothing if a failure of the file has been dealt with.
+    fn attempt(&mut self) -> Option<Ended> {
+        let Some(file) = &self.file else {
+            recovery::refuse(self, "the store's file is not open");
+            return None;
+        };
         let mut attempt = Attempt {
             meta: self.meta.clone(),
             outcomes: Vec::new(),
@@ -179,24 +289,44 @@ impl Writer {
             changed: false,
             bytes: 0,
             now: (self.tuning.clock)(),
+            base: self.meta.tip,
+            placed: false,
+            rows: Vec::new(),
         };
         let collect = self.collected.is_none_or(|last| last.elapsed() >= self.tuning.collection_period);
-        let (pending, hashes, tuning) = (&mut self.pending, &self.hashes, &self.tuning);
-        let done = file::guarded(|| attempt.run(&file.database, pending, hashes, tuning, collect));
+        let (pending, hashes, tuning, authority) = (&mut self.pending, &self.hashes, &self.tuning, &mut self.authority);
+        let done = file::guarded(|| attempt.run(&file.database, pending, hashes, tuning, collect, authority.as_deref_mut()));
         match done {
-            Ok(Ok(())) => {
+            Ok(Ok(Ended::Done)) => {
                 if collect && attempt.changed {
                     self.collected = Some(Instant::now());
                 }
                 self.settle(attempt);
+                Some(Ended::Done)
             }
-            Ok(Err(error)) => recovery::recover(self, attempt, error.to_string()),
-            Err(panic) => recovery::recover(self, attempt, format!("the file is damaged: {panic}")),
+            Ok(Ok(ended)) => Some(ended),
+            Ok(Err(error)) => {
+                recovery::recover(self, attempt, error.to_string());
+                None
+            }
+            Err(panic) => {
+                recovery::recover(self, attempt, format!("the file is damaged: {panic}"));
+                None
+            }
         }
     }
 
+    /// Who has just won against others waits a little, up to twice as long as its append took, so that they get in too: the
+    /// winner knows the tip already, and would win again and again.
+    fn let_others_in(&self, took: Duration) {
+        let mut random = [0];
+        // Without a random number the longest wait is as good.
+        let share = getrandom::fill(&mut random).map_or(u8::MAX, |()| random[0]);
+        std::thread::sleep((took * u32::from(share) / 128).min(LONGEST_PAUSE));
+    }
+
     /// Makes a durable group visible and answers it.
-    pub(super) fn settle(&mut self, attempt: Attempt) {
+    pub(crate) fn settle(&mut self, attempt: Attempt) {
         if attempt.changed {
             self.meta = attempt.meta;
             if let Err(error) = self.publish() {
@@ -210,9 +340,9 @@ impl Writer {
     }
 
     /// Gives everyone the view of what is committed.
-    pub(super) fn publish(&mut self) -> Result<(), ReplicaError> {
+    pub(crate) fn publish(&mut self) -> Result<(), ReplicaError> {
         let Some(file) = &self.file else { return Ok(()) };
-        let view = EmbeddedView::of(&file.database, &self.shared, &self.sender)?;
+        let view = LocalView::of(&file.database, &self.shared, &self.sender)?;
         *locked(&self.shared.newest) = Some(Arc::new(view));
         #[cfg(test)]
         locked(&self.shared.health).clone_from(&Some(file.health.clone()));
@@ -222,7 +352,7 @@ impl Writer {
     }
 
     /// Answers the first of those who wait.
-    pub(super) fn answer(&mut self, outcomes: Vec<Outcome>) {
+    pub(crate) fn answer(&mut self, outcomes: Vec<Outcome>) {
         for outcome in outcomes {
             let Some(work) = self.pending.pop_front() else { return };
             if let Work::Blob { bytes, .. } = &work {
@@ -232,7 +362,7 @@ impl Writer {
             match (work, outcome) {
                 (Work::Write { reply, .. }, Outcome::Write(answer)) => drop(reply.send(answer)),
                 (Work::Blob { reply, .. }, Outcome::Blob(answer)) => drop(reply.send(answer)),
-                (Work::Write { .. } | Work::Blob { .. } | Work::Look, _) => {}
+                (Work::Write { .. } | Work::Blob { .. } | Work::Follow | Work::Look, _) => {}
             }
         }
     }
@@ -253,7 +383,10 @@ impl Attempt {
         hashes: &Hashes,
         tuning: &Tuning,
         collect: bool,
-    ) -> Result<(), ReplicaError> {
+        authority: Option<&mut (dyn Authority + 'static)>,
+    ) -> Result<Ended, ReplicaError> {
+        let most = if authority.is_some() { SHARED_GROUP_BYTES } else { GROUP_BYTES };
+        let mut writes = false;
         let mut transaction = database.begin_write()?;
         // Opening after a crash must not walk the whole file.
         transaction.set_quick_repair(true);
@@ -264,14 +397,23 @@ impl Attempt {
                 chunks: transaction.open_table(BLOBS)?,
             };
             for work in pending.iter_mut() {
+                writes |= matches!(work, Work::Write { .. });
                 let outcome = self.run_one(work, &mut tables, hashes)?;
                 self.outcomes.push(outcome);
-                if self.bytes >= GROUP_BYTES {
+                if self.bytes >= most {
                     break;
                 }
             }
+            if let Some(authority) = authority.filter(|_| writes) {
+                let ended = self.place(authority);
+                if !matches!(ended, Ended::Done) {
+                    drop(tables);
+                    transaction.abort()?;
+                    return Ok(ended);
+                }
+            }
             if self.changed {
-                self.trim(&mut tables.journal, tuning)?;
+                trim(&mut self.meta, &mut tables.journal, tuning, self.now, self.outcomes.len())?;
                 if collect {
                     blobs::collect(&mut tables.state, &mut tables.chunks, self.now)?;
                 }
@@ -284,7 +426,29 @@ impl Attempt {
         } else {
             transaction.abort()?;
         }
-        Ok(())
+        Ok(Ended::Done)
+    }
+
+    /// Asks the authority: for places, or, if nothing is to be appended, whether what was judged may be answered.
+    fn place(&mut self, authority: &mut dyn Authority) -> Ended {
+        if self.rows.is_empty() {
+            return match authority.confirm(&self.base) {
+                Confirmed::Tip => Ended::Done,
+                Confirmed::Behind => Ended::Behind,
+                Confirmed::Away(cause) => Ended::Away(cause),
+            };
+        }
+        match authority.append(&self.base, &self.rows) {
+            Appended::Placed => {
+                self.placed = true;
+                Ended::Done
+            }
+            Appended::Behind => Ended::Behind,
+            Appended::Away(cause) => Ended::Away(cause),
+            Appended::Unknown { transaction, cause } => {
+                Ended::Unknown { transaction, cause, outcomes: std::mem::take(&mut self.outcomes) }
+            }
+        }
     }
 
     fn run_one(&mut self, work: &mut Work, tables: &mut WriteTables, hashes: &Hashes) -> Result<Outcome, ReplicaError> {
@@ -296,7 +460,7 @@ impl Attempt {
                 self.bytes += bytes.len();
                 Outcome::Blob(Ok(*digest))
             }
-            Work::Look => Outcome::Nothing,
+            Work::Follow | Work::Look => Outcome::Nothing,
         })
     }
 
@@ -355,36 +519,52 @@ impl Attempt {
         fold::apply(&mut tables.state, hashes, &mut state, revision, changes, self.now)?;
         let head = hashes.head(&previous.head, revision, FORMAT, &ops, &state);
         self.bytes += ops.len();
-        let row = Row { format: FORMAT, appended: self.now, previous: previous.head, head, state, ops }.encode();
-        tables.journal.insert(revision.0, row.as_slice())?;
-        self.meta.journal_bytes += row.len() as u64;
+        let row = Row { format: FORMAT, appended: self.now, previous: previous.head, head, state, ops };
+        let bytes = row.encode();
+        tables.journal.insert(revision.0, bytes.as_slice())?;
+        self.meta.journal_bytes += bytes.len() as u64;
+        self.rows.push(row);
         self.meta.tip = Tip { revision, head, state };
         self.changed = true;
         Ok(())
     }
+}
 
-    // A few rows more than were appended, so that a long journal shrinks without one commit paying for all of it.
-    fn trim(&mut self, journal: &mut redb::Table<u64, &'static [u8]>, tuning: &Tuning) -> Result<(), ReplicaError> {
-        for _ in 0..2 * self.outcomes.len() + 16 {
-            let kept = self.meta.tip.revision.0 - self.meta.floor.0;
-            let heavy = self.meta.journal_bytes > tuning.keep_bytes && kept > MIN_ROWS;
-            if kept <= tuning.keep_rows && !heavy {
-                break;
-            }
-            let Some((key, value)) = journal.first()? else { break };
-            let (revision, bytes) = (key.value(), value.value().len() as u64);
-            let row = Row::decode_head(value.value())?;
-            drop((key, value));
-            if !heavy && self.now.saturating_sub(row.appended) < tuning.keep_seconds {
-                break;
-            }
-            journal.remove(revision)?;
-            self.meta.floor = Revision(revision);
-            self.meta.floor_head = row.head;
-            self.meta.journal_bytes = self.meta.journal_bytes.saturating_sub(bytes);
+/// Lets the oldest rows go that nobody needs: a few more than were appended, so that a long journal shrinks without one commit
+/// paying for all of it.
+pub(crate) fn trim(
+    meta: &mut Meta,
+    journal: &mut redb::Table<u64, &'static [u8]>,
+    tuning: &Tuning,
+    now: u64,
+    appended: usize,
+) -> Result<(), ReplicaError> {
+    for _ in 0..2 * appended + 16 {
+        let kept = meta.tip.revision.0 - meta.floor.0;
+        let heavy = meta.journal_bytes > tuning.keep_bytes && kept > MIN_ROWS;
+        if kept <= tuning.keep_rows && !heavy {
+            break;
         }
-        Ok(())
+        let Some((key, value)) = journal.first()? else { break };
+        let (revision, bytes) = (key.value(), value.value().len() as u64);
+        let row = Row::decode_head(value.value())?;
+        drop((key, value));
+        if !heavy && now.saturating_sub(row.appended) < tuning.keep_seconds {
+            break;
+        }
+        journal.remove(revision)?;
+        meta.floor = Revision(revision);
+        meta.floor_head = row.head;
+        meta.journal_bytes = meta.journal_bytes.saturating_sub(bytes);
     }
+    Ok(())
+}
+
+/// What the writer waited for.
+enum Waited {
+    Work(Work),
+    Look,
+    Closed,
 }
 
 struct WriteTables<'t> {

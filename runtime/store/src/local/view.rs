@@ -12,34 +12,34 @@ use tokio::sync::mpsc;
 use weir_model::{Entity, Id, Kind, Page, Revision, Selection, View, ViewError};
 
 /// The tables of one read transaction, which they keep alive.
-pub(super) struct Tables {
-    pub(super) state: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    pub(super) journal: ReadOnlyTable<u64, &'static [u8]>,
-    pub(super) chunks: ReadOnlyTable<&'static [u8], &'static [u8]>,
+pub(crate) struct Tables {
+    pub(crate) state: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(crate) journal: ReadOnlyTable<u64, &'static [u8]>,
+    pub(crate) chunks: ReadOnlyTable<&'static [u8], &'static [u8]>,
 }
 
 /// The state at one revision.
-pub(super) struct EmbeddedView {
+pub(crate) struct LocalView {
     meta: Meta,
     tables: ArcSwap<Tables>,
     shared: Weak<Shared>,
     writer: mpsc::WeakSender<Work>,
 }
 
-impl EmbeddedView {
+impl LocalView {
     /// Of what is committed now.
-    pub(super) fn of(database: &Database, shared: &Arc<Shared>, writer: &mpsc::WeakSender<Work>) -> Result<Self, ReplicaError> {
+    pub(crate) fn of(database: &Database, shared: &Arc<Shared>, writer: &mpsc::WeakSender<Work>) -> Result<Self, ReplicaError> {
         let read = database.begin_read()?;
         let state = read.open_table(STATE)?;
         let meta = Meta::read(&state)?;
         let tables = Tables { state, journal: read.open_table(JOURNAL)?, chunks: read.open_table(BLOBS)? };
         Ok(Self { meta, tables: ArcSwap::from_pointee(tables), shared: Arc::downgrade(shared), writer: writer.clone() })
     }
-    pub(super) fn meta(&self) -> &Meta {
+    pub(crate) fn meta(&self) -> &Meta {
         &self.meta
     }
     /// Reads; a failure of the file is tried once more if the file has been opened anew meanwhile.
-    pub(super) fn read<T>(&self, question: impl Fn(&Tables) -> Result<T, ReplicaError>) -> Result<T, ViewError> {
+    pub(crate) fn read<T>(&self, question: impl Fn(&Tables) -> Result<T, ReplicaError>) -> Result<T, ViewError> {
         let ask = |tables: &Tables| match file::guarded(|| question(tables)) {
             Ok(answer) => answer.map_err(ViewError::from),
             Err(panic) => Err(ViewError(format!("the file is damaged: {panic}"))),
@@ -47,7 +47,7 @@ impl EmbeddedView {
         ask(&self.tables.load()).or_else(|error| if self.take_new_tables() { ask(&self.tables.load()) } else { Err(error) })
     }
     /// Whether the file under this view still answers.
-    pub(super) fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         matches!(file::guarded(|| Meta::read(&self.tables.load().state)), Ok(Ok(_)))
     }
     // The tables of a file that was opened anew are as good as ours while no revision has passed: the state is the same.
@@ -69,7 +69,7 @@ impl EmbeddedView {
     }
 }
 
-impl View for EmbeddedView {
+impl View for LocalView {
     fn revision(&self) -> Revision {
         self.meta.tip.revision
     }
@@ -97,9 +97,9 @@ impl View for EmbeddedView {
 }
 
 /// The state inside a write transaction, as a plan sees it: with the writes of the group before it.
-pub(super) struct PlanView<'a, 't> {
-    pub(super) state: &'a crate::replica::StateTable<'t>,
-    pub(super) revision: Revision,
+pub(crate) struct PlanView<'a, 't> {
+    pub(crate) state: &'a crate::replica::StateTable<'t>,
+    pub(crate) revision: Revision,
 }
 
 impl View for PlanView<'_, '_> {

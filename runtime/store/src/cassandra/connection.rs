@@ -1,0 +1,243 @@
+//! The session with Cassandra: made in the background, again and again, and never waited for by who serves.
+//!
+//! Every statement is prepared here, with its consistency beside it: one that decided at another consistency would break the
+//! order of the journal without an error.
+
+use super::CassandraOptions;
+use super::schema::{self, Readiness};
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{ExecutionError, PrepareError};
+use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::{Consistency, SerialConsistency};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What a read of a few rows may take. A coordinator that hangs is told from one that is slow by this, and another is asked.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(2);
+/// What an append may take before it is asked how it went.
+pub(super) const APPEND_LIMIT: Duration = Duration::from_secs(5);
+/// Waits between attempts to connect: doubled from the first to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether Cassandra can be asked.
+#[derive(Clone)]
+pub(super) enum Reach {
+    /// Nothing is known yet.
+    Connecting,
+    /// It can.
+    Up(Arc<Prepared>),
+    /// It cannot, and why.
+    Down(String),
+    /// It can, and has no tables that this version could use.
+    Unready(Readiness),
+}
+
+/// A session and all statements that a node uses.
+pub(super) struct Prepared {
+    pub(super) session: Session,
+    /// The tip at QUORUM, at ONE, and at SERIAL, which sees every append that was answered.
+    pub(super) tip: Leveled,
+    pub(super) rows: Leveled,
+    /// Whose transaction stands at a place, at SERIAL.
+    pub(super) slot: PreparedStatement,
+    pub(super) append: PreparedStatement,
+    pub(super) put_chunk: PreparedStatement,
+    pub(super) list_chunks: PreparedStatement,
+    pub(super) chunk: PreparedStatement,
+    pub(super) put_node: PreparedStatement,
+    pub(super) nodes: PreparedStatement,
+}
+
+/// A read at each consistency.
+pub(super) struct Leveled {
+    pub(super) quorum: PreparedStatement,
+    pub(super) one: PreparedStatement,
+    pub(super) serial: PreparedStatement,
+}
+
+/// The columns that say where the journal ends and whose it is.
+const TIP: &str = "SELECT DISTINCT log, tip, head, floor, cluster, key_check FROM journal WHERE log = 0";
+const ROWS: &str = "SELECT revision, txn, prev, head_after, state, format, appended, ops, ops_digest FROM journal \
+                    WHERE log = 0 AND revision > ? LIMIT 100";
+const SLOT: &str = "SELECT txn FROM journal WHERE log = 0 AND revision = ?";
+const APPEND: &str = "UPDATE journal SET tip = ?, head = ?, txn = ?, prev = ?, head_after = ?, state = ?, format = ?, appended = ?, \
+                      ops = ?, ops_digest = ? WHERE log = 0 AND revision = ? IF tip = ? AND head = ?";
+const PUT_CHUNK: &str = "INSERT INTO blobs (digest, upload, chunk, size, bytes) VALUES (?, ?, ?, ?, ?)";
+const LIST_CHUNKS: &str = "SELECT upload, chunk, size FROM blobs WHERE digest = ?";
+const CHUNK: &str = "SELECT bytes FROM blobs WHERE digest = ? AND upload = ? AND chunk = ?";
+const PUT_NODE: &str = "INSERT INTO nodes (log, id, boot, seq, name, version, applied, serving, trouble, every_ms) \
+                        VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?";
+const NODES: &str = "SELECT id, boot, seq, name, version, applied, serving, trouble, every_ms FROM nodes WHERE log = 0";
+
+impl Prepared {
+    async fn new(session: Session) -> Result<Self, PrepareError> {
+        Ok(Self {
+            tip: Leveled::new(&session, TIP).await?,
+            rows: Leveled::new(&session, ROWS).await?,
+            slot: read(&session, SLOT, Consistency::Serial).await?,
+            append: write(&session, APPEND, false, APPEND_LIMIT).await?,
+            put_chunk: write(&session, PUT_CHUNK, true, APPEND_LIMIT).await?,
+            list_chunks: read(&session, LIST_CHUNKS, Consistency::LocalQuorum).await?,
+            chunk: read(&session, CHUNK, Consistency::LocalQuorum).await?,
+            put_node: write(&session, PUT_NODE, true, READ_LIMIT).await?,
+            nodes: read(&session, NODES, Consistency::LocalQuorum).await?,
+            session,
+        })
+    }
+}
+
+impl Leveled {
+    async fn new(session: &Session, text: &str) -> Result<Self, PrepareError> {
+        Ok(Self {
+            quorum: read(session, text, Consistency::LocalQuorum).await?,
+            one: read(session, text, Consistency::One).await?,
+            serial: read(session, text, Consistency::Serial).await?,
+        })
+    }
+}
+
+async fn read(session: &Session, text: &str, consistency: Consistency) -> Result<PreparedStatement, PrepareError> {
+    let mut statement = session.prepare(text).await?;
+    statement.set_consistency(consistency);
+    statement.set_is_idempotent(true);
+    statement.set_request_timeout(Some(READ_LIMIT));
+    Ok(statement)
+}
+
+async fn write(session: &Session, text: &str, again: bool, limit: Duration) -> Result<PreparedStatement, PrepareError> {
+    let mut statement = session.prepare(text).await?;
+    statement.set_consistency(Consistency::Quorum);
+    // Never LOCAL_SERIAL: two data centres would each decide for themselves.
+    statement.set_serial_consistency(Some(SerialConsistency::Serial));
+    statement.set_is_idempotent(again);
+    statement.set_request_timeout(Some(limit));
+    Ok(statement)
+}
+
+/// The way to Cassandra, whether or not it is there.
+#[derive(Clone)]
+pub(super) struct Connection {
+    reach: watch::Receiver<Reach>,
+}
+
+impl Connection {
+    /// Begins to connect; a task of this runtime does so until the connection is dropped.
+    pub(super) fn begin(options: Arc<CassandraOptions>, runtime: &tokio::runtime::Handle) -> Self {
+        let (sender, reach) = watch::channel(Reach::Connecting);
+        runtime.spawn(keep_trying(options, sender));
+        Self { reach }
+    }
+    /// The session, or why there is none.
+    pub(super) fn prepared(&self) -> Result<Arc<Prepared>, String> {
+        match &*self.reach.borrow() {
+            Reach::Up(prepared) => Ok(prepared.clone()),
+            Reach::Connecting => Err("Cassandra has not answered yet; this node goes on trying".to_owned()),
+            Reach::Down(cause) => Err(cause.clone()),
+            Reach::Unready(readiness) => Err(readiness.to_string()),
+        }
+    }
+    /// Waits until something is known.
+    pub(super) async fn known(&mut self) -> Reach {
+        let known = self.reach.wait_for(|reach| !matches!(reach, Reach::Connecting)).await;
+        known.map_or(Reach::Connecting, |reach| reach.clone())
+    }
+}
+
+async fn keep_trying(options: Arc<CassandraOptions>, reach: watch::Sender<Reach>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let found = match connect(&options).await {
+            Ok(session) => ready(&options, session).await,
+            Err(cause) => Reach::Down(cause),
+        };
+        let done = matches!(found, Reach::Up(_));
+        match &found {
+            Reach::Up(_) => tracing::info!(keyspace = options.keyspace, "connected to Cassandra"),
+            Reach::Down(cause) => tracing::warn!(%cause, "Cassandra cannot be reached"),
+            Reach::Unready(readiness) => tracing::warn!(%readiness, "Cassandra has no tables for this version"),
+            Reach::Connecting => {}
+        }
+        if reach.send(found).is_err() {
+            return;
+        }
+        if done {
+            // From here on the driver keeps the connections; the session lives as long as somebody holds it.
+            reach.closed().await;
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = reach.closed() => return,
+        }
+        wait = (wait * 2).min(LAST_WAIT);
+    }
+}
+
+async fn ready(options: &CassandraOptions, session: Session) -> Reach {
+    let readiness = match schema::readiness(&session, &options.keyspace).await {
+        Ok(readiness) => readiness,
+        Err(error) => return Reach::Down(unreachable(options, &error)),
+    };
+    if readiness != Readiness::Ready {
+        return Reach::Unready(readiness);
+    }
+    if let Err(error) = session.use_keyspace(options.keyspace.as_str(), false).await {
+        return Reach::Down(unreachable(options, &error));
+    }
+    match Prepared::new(session).await {
+        Ok(prepared) => Reach::Up(Arc::new(prepared)),
+        Err(error) => Reach::Down(unreachable(options, &error)),
+    }
+}
+
+fn unreachable(options: &CassandraOptions, error: &dyn std::fmt::Display) -> String {
+    format!("Cassandra at {} does not answer ({error}); see whether its nodes run", options.contact_points.join(", "))
+}
+
+/// A session, in no keyspace.
+pub(super) async fn connect(options: &CassandraOptions) -> Result<Session, String> {
+    let profile = ExecutionProfile::builder()
+        .consistency(Consistency::LocalQuorum)
+        .serial_consistency(Some(SerialConsistency::Serial))
+        .request_timeout(Some(READ_LIMIT))
+        // What is tried again, and when, is decided where the statement is known.
+        .retry_policy(Arc::new(FallthroughRetryPolicy))
+        .build();
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&options.contact_points)
+        .default_execution_profile_handle(profile.into_handle())
+        .connection_timeout(options.connect_timeout)
+        .keepalive_interval(Duration::from_secs(5))
+        .keepalive_timeout(Duration::from_secs(5))
+        .fetch_schema_metadata(false)
+        .disallow_shard_aware_port(true);
+    if let Some((user, password)) = &options.credentials {
+        builder = builder.user(user, password);
+    }
+    if let Some(data_center) = &options.local_data_center {
+        builder = builder.prefer_datacenter(data_center.clone());
+    }
+    builder.build().await.map_err(|error| unreachable(options, &error))
+}
+
+/// Whether a statement that ended so was certainly not carried out.
+pub(super) fn was_not_sent(error: &ExecutionError) -> bool {
+    use scylla::errors::RequestAttemptError as Attempt;
+    match error {
+        ExecutionError::BadQuery(_)
+        | ExecutionError::EmptyPlan
+        | ExecutionError::PrepareError(_)
+        | ExecutionError::ConnectionPoolError(_) => true,
+        ExecutionError::LastAttemptError(attempt) => matches!(
+            attempt,
+            Attempt::SerializationError(_) | Attempt::CqlRequestSerialization(_) | Attempt::UnableToAllocStreamId
+        ),
+        // An answer of the database as well, even `Unavailable`: it may come from the commit of what was accepted already.
+        _ => false,
+    }
+}

@@ -1,0 +1,475 @@
+//! The shared journal as the writer sees it: appends that only an occupied place settles, and rows in order.
+//!
+//! The journal is one partition. Its static columns say where it ends; a row and the new end are one conditional statement, so
+//! that nobody who has missed something can append, whatever was trimmed meanwhile.
+
+use super::blobs;
+use super::connection::{Connection, Prepared, was_not_sent};
+use crate::hash::{Hashes, StateSum, hex};
+use crate::local::authority::{Appended, Authority, Confirmed, News, Outlook, SharedRow};
+use crate::replica::meta::Tip;
+use crate::row::{FORMAT, Row};
+use scylla::statement::prepared::PreparedStatement;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use uuid::Uuid;
+use weir_model::{Digest, Id, Revision, TransactionId};
+
+/// Changes that stand in the row itself. More make every later append pay too, because Paxos carries the last one along.
+const INLINE_BYTES: usize = 64 << 10;
+/// How long an append is pursued before whoever waits is told that it is open.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+/// How often the tip is read so that a commit that did not reach the replica that is asked is noticed.
+const CERTAIN_PERIOD: Duration = Duration::from_secs(30);
+/// Bytes of rows that one look brings at most (and always one row).
+const LOOK_BYTES: usize = 16 << 20;
+
+/// Where the journal ends, and whose it is.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct End {
+    pub(super) revision: Revision,
+    pub(super) head: [u8; 32],
+    pub(super) floor: Revision,
+    pub(super) cluster: Id,
+    pub(super) key_check: [u8; 32],
+}
+
+/// How a read is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Level {
+    Quorum,
+    One,
+    Serial,
+}
+
+/// An append that nobody knows the end of yet.
+struct Open {
+    transaction: TransactionId,
+    values: AppendValues,
+}
+
+/// What the statement takes, in its order.
+type AppendValues =
+    (i64, Vec<u8>, Uuid, Vec<u8>, Vec<u8>, Vec<u8>, i32, i64, Option<Vec<u8>>, Option<Vec<u8>>, i64, i64, Vec<u8>);
+
+/// The shared journal.
+pub(super) struct SharedJournal {
+    connection: Connection,
+    runtime: Handle,
+    hashes: Hashes,
+    cluster: Id,
+    every: Duration,
+    looked_at: Option<Instant>,
+    certain_at: Option<Instant>,
+    /// Something did not fit together: the next look reads what is certain.
+    doubt: bool,
+    /// The last look found no quorum.
+    no_quorum: bool,
+    open: Option<Open>,
+    outlook: Arc<watch::Sender<Option<(Outlook, Revision)>>>,
+}
+
+impl SharedJournal {
+    pub(super) fn new(
+        connection: Connection,
+        runtime: Handle,
+        hashes: Hashes,
+        cluster: Id,
+        every: Duration,
+        outlook: Arc<watch::Sender<Option<(Outlook, Revision)>>>,
+    ) -> Self {
+        Self {
+            connection,
+            runtime,
+            hashes,
+            cluster,
+            every,
+            looked_at: None,
+            certain_at: None,
+            doubt: true,
+            no_quorum: false,
+            open: None,
+            outlook,
+        }
+    }
+
+    /// Whether the place of an append is taken, and by whom.
+    fn settle(&self, prepared: &Prepared, transaction: TransactionId) -> Result<Option<bool>, String> {
+        let found = self.runtime.block_on(slot(prepared, transaction.first))?;
+        Ok(found.map(|random| random == transaction.random))
+    }
+
+    /// Sends an append again that was left open. Answers whether it is settled.
+    fn close_open(&mut self, prepared: &Prepared) -> Result<(), String> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let sent = self.runtime.block_on(prepared.session.execute_unpaged(&prepared.append, &open.values));
+        // Placed now, or placed before, or never to be: the tip has moved, and the statement asks for the old one.
+        sent.map_err(|error| error.to_string())?;
+        tracing::info!(transaction = %open.transaction, "an append that was left open is settled");
+        self.open = None;
+        Ok(())
+    }
+
+    fn read_end(&self, prepared: &Prepared, level: Level) -> Result<Option<End>, String> {
+        self.runtime.block_on(end(prepared, at(&prepared.tip, level)))
+    }
+
+    /// The end, as surely as can be had at the moment. Falls back to one replica, of which the chain says whether it fits.
+    fn look(&mut self, prepared: &Prepared) -> Result<(Option<End>, Level), String> {
+        let certain = self.doubt || self.certain_at.is_none_or(|last| last.elapsed() >= CERTAIN_PERIOD);
+        if certain {
+            match self.read_end(prepared, Level::Serial) {
+                Ok(end) => {
+                    self.certain_at = Some(Instant::now());
+                    (self.doubt, self.no_quorum) = (false, false);
+                    return Ok((end, Level::Serial));
+                }
+                Err(cause) => tracing::debug!(%cause, "the tip cannot be read for certain"),
+            }
+        }
+        match self.read_end(prepared, Level::Quorum) {
+            Ok(end) => {
+                self.no_quorum = false;
+                Ok((end, Level::Quorum))
+            }
+            Err(cause) => {
+                self.no_quorum = true;
+                self.read_end(prepared, Level::One).map(|end| (end, Level::One)).map_err(|_| cause)
+            }
+        }
+    }
+
+    fn judge(&mut self, prepared: &Prepared, tip: &Tip) -> News {
+        let (end, mut level) = match self.look(prepared) {
+            Ok(found) => found,
+            Err(cause) => return News::Away(away(&cause)),
+        };
+        let mut end = end;
+        // What speaks against this node is only believed when it is certain.
+        if end.as_ref().is_none_or(|end| self.against(end, tip).is_some()) && level != Level::Serial {
+            match self.read_end(prepared, Level::Serial) {
+                Ok(certain) => (end, level) = (certain, Level::Serial),
+                Err(cause) => {
+                    self.doubt = true;
+                    return News::Away(away(&cause));
+                }
+            }
+        }
+        let Some(end) = end else {
+            return News::Hold(format!(
+                "the store is empty, and this node has revision {}; it serves on. `weir cluster republish` makes its \
+                 configuration the store's",
+                tip.revision
+            ));
+        };
+        if let Some(cause) = self.against(&end, tip) {
+            return News::Hold(cause);
+        }
+        if end.revision == tip.revision {
+            return News::Rows(Vec::new());
+        }
+        match self.runtime.block_on(rows(prepared, at(&prepared.rows, level), tip.revision)) {
+            Err(cause) => News::Away(away(&cause)),
+            Ok(rows) if rows.is_empty() && level == Level::Serial => News::Hold(format!(
+                "the store has no revision {}, though it is at {}; `weir cluster adopt` loads the state anew",
+                tip.revision.next(),
+                end.revision
+            )),
+            Ok(rows) => {
+                self.doubt |= rows.is_empty();
+                News::Rows(rows)
+            }
+        }
+    }
+
+    /// What the end says against following it from `tip`.
+    fn against(&self, end: &End, tip: &Tip) -> Option<String> {
+        const WAYS: &str =
+            "`weir cluster adopt` takes the store's configuration, `weir cluster republish` makes this node's the store's";
+        if end.cluster != self.cluster {
+            return Some(format!("the store is of cluster {}, and this node of {}; {WAYS}", end.cluster, self.cluster));
+        }
+        if end.key_check != self.hashes.key_check(self.cluster) {
+            return Some(
+                "this node has another cluster_key than the store, or none; give it the same cluster_key_file".to_owned(),
+            );
+        }
+        if end.revision < tip.revision {
+            return Some(format!("the store went back to revision {}, and this node has {}; {WAYS}", end.revision, tip.revision));
+        }
+        if end.revision == tip.revision && end.head != tip.head {
+            return Some(format!(
+                "the store has another revision {} ({}) than this node ({}); {WAYS}",
+                tip.revision,
+                hex(&end.head),
+                hex(&tip.head)
+            ));
+        }
+        if end.floor > tip.revision {
+            return Some(format!(
+                "the store has forgotten how it came from revision {} to {}; `weir cluster adopt` loads the state anew",
+                tip.revision, end.floor
+            ));
+        }
+        None
+    }
+
+    fn values(&self, base: &Tip, rows: &[Row], transaction: TransactionId, prepared: &Prepared) -> Result<AppendValues, String> {
+        let last = rows.last().ok_or("nothing to append")?;
+        let mut ops = Vec::new();
+        for row in rows {
+            ops.extend(u32::try_from(row.ops.len()).map_err(|_| "a transaction is too large")?.to_le_bytes());
+            ops.extend(&row.ops);
+        }
+        let mut digest = None;
+        let inline = if ops.len() <= INLINE_BYTES {
+            Some(ops)
+        } else {
+            digest = Some(self.runtime.block_on(blobs::put(prepared, &ops))?.as_bytes().to_vec());
+            None
+        };
+        Ok((
+            signed(Revision(base.revision.0 + rows.len() as u64)),
+            last.head.to_vec(),
+            Uuid::from_bytes(*transaction.random.as_bytes()),
+            base.head.to_vec(),
+            last.head.to_vec(),
+            last.state.0.to_vec(),
+            FORMAT.cast_signed(),
+            last.appended.cast_signed(),
+            inline,
+            digest,
+            signed(transaction.first),
+            signed(base.revision),
+            base.head.to_vec(),
+        ))
+    }
+}
+
+impl Authority for SharedJournal {
+    fn append(&mut self, base: &Tip, rows: &[Row]) -> Appended {
+        let prepared = match self.connection.prepared() {
+            Ok(prepared) => prepared,
+            Err(cause) => return Appended::Away(away(&cause)),
+        };
+        if let Err(cause) = self.close_open(&prepared) {
+            return Appended::Away(away(&cause));
+        }
+        // Without a quorum an append would be refused in a way that does not say whether it was begun.
+        if self.no_quorum
+            && let Err(cause) = self.read_end(&prepared, Level::Serial)
+        {
+            return Appended::Away(away(&cause));
+        }
+        let transaction = TransactionId { first: base.revision.next(), random: Id::random() };
+        let values = match self.values(base, rows, transaction, &prepared) {
+            Ok(values) => values,
+            Err(cause) => return Appended::Away(away(&cause)),
+        };
+        let until = Instant::now() + SETTLE_LIMIT;
+        let mut sent = false;
+        loop {
+            let answer = self.runtime.block_on(prepared.session.execute_unpaged(&prepared.append, &values));
+            let cause = match answer {
+                Ok(result) => match super::schema::applied(result) {
+                    Ok(true) => return Appended::Placed,
+                    Ok(false) => match self.settle(&prepared, transaction) {
+                        // Our own statement, sent again after it had been carried out.
+                        Ok(Some(true)) => return Appended::Placed,
+                        Ok(_) if !sent => return Appended::Behind,
+                        Ok(Some(false)) => return Appended::Behind,
+                        // Trimmed already: it cannot be told whether it was ours.
+                        Ok(None) => {
+                            let cause = away("others have written so much meanwhile that the place is forgotten");
+                            return Appended::Unknown { transaction, cause };
+                        }
+                        Err(_) if !sent => return Appended::Behind,
+                        Err(cause) => cause,
+                    },
+                    Err(cause) => {
+                        sent = true;
+                        cause
+                    }
+                },
+                Err(error) if was_not_sent(&error) && !sent => return Appended::Away(away(&error.to_string())),
+                Err(error) => {
+                    sent |= !was_not_sent(&error);
+                    match self.settle(&prepared, transaction) {
+                        Ok(Some(true)) => return Appended::Placed,
+                        Ok(Some(false)) => return Appended::Behind,
+                        // "Absent" proves nothing: the statement may still be on its way. Only sending it again can settle it.
+                        Ok(None) | Err(_) => error.to_string(),
+                    }
+                }
+            };
+            if Instant::now() >= until {
+                self.open = Some(Open { transaction, values });
+                self.doubt = true;
+                return Appended::Unknown { transaction, cause: away(&cause) };
+            }
+        }
+    }
+
+    fn confirm(&mut self, base: &Tip) -> Confirmed {
+        let prepared = match self.connection.prepared() {
+            Ok(prepared) => prepared,
+            Err(cause) => return Confirmed::Away(away(&cause)),
+        };
+        match self.read_end(&prepared, Level::Serial) {
+            Ok(Some(end)) if end.revision == base.revision && end.head == base.head && end.cluster == self.cluster => {
+                Confirmed::Tip
+            }
+            // Catching up finds out what it is.
+            Ok(_) => {
+                self.doubt = true;
+                Confirmed::Behind
+            }
+            Err(cause) => Confirmed::Away(away(&cause)),
+        }
+    }
+
+    fn news(&mut self, tip: &Tip) -> News {
+        self.looked_at = Some(Instant::now());
+        let prepared = match self.connection.prepared() {
+            Ok(prepared) => prepared,
+            Err(cause) => return News::Away(away(&cause)),
+        };
+        if let Err(cause) = self.close_open(&prepared) {
+            tracing::debug!(%cause, "an append is still open");
+        }
+        self.judge(&prepared, tip)
+    }
+
+    fn blob(&mut self, digest: Digest) -> Result<Option<Vec<u8>>, String> {
+        let prepared = self.connection.prepared()?;
+        self.runtime.block_on(blobs::read(&prepared, digest)).map_err(|cause| away(&cause))
+    }
+
+    fn next_look(&self) -> Instant {
+        self.looked_at.map_or_else(Instant::now, |last| last + self.every)
+    }
+
+    fn looked(&mut self, outcome: &Outlook, tip: &Tip) {
+        self.outlook.send_replace(Some((outcome.clone(), tip.revision)));
+    }
+
+    fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+}
+
+fn away(cause: &str) -> String {
+    format!("the store cannot be asked ({cause}); traffic is served as before, and this node goes on trying")
+}
+
+fn at(read: &super::connection::Leveled, level: Level) -> &PreparedStatement {
+    match level {
+        Level::Quorum => &read.quorum,
+        Level::One => &read.one,
+        Level::Serial => &read.serial,
+    }
+}
+
+fn signed(revision: Revision) -> i64 {
+    // A journal that is written a million times a second gets there in 292,000 years.
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+fn unsigned(revision: i64) -> Result<Revision, String> {
+    u64::try_from(revision).map(Revision).map_err(|_| "a revision in the store is negative".to_owned())
+}
+
+fn hash(bytes: &[u8]) -> Result<[u8; 32], String> {
+    bytes.try_into().map_err(|_| "a hash in the store does not have 32 bytes".to_owned())
+}
+
+/// Where the journal ends; nothing if it was never begun.
+pub(super) async fn end(prepared: &Prepared, statement: &PreparedStatement) -> Result<Option<End>, String> {
+    type Columns = (i32, Option<i64>, Option<Vec<u8>>, Option<i64>, Option<Uuid>, Option<Vec<u8>>);
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let result = prepared.session.execute_unpaged(statement, ()).await.map_err(|error| text(&error))?;
+    let rows = result.into_rows_result().map_err(|error| text(&error))?;
+    let row = rows.maybe_first_row::<Columns>().map_err(|error| text(&error))?;
+    let Some((_, Some(tip), Some(head), floor, Some(cluster), Some(key_check))) = row else { return Ok(None) };
+    Ok(Some(End {
+        revision: unsigned(tip)?,
+        head: hash(&head)?,
+        floor: unsigned(floor.unwrap_or(0))?,
+        cluster: Id::from_bytes(*cluster.as_bytes()),
+        key_check: hash(&key_check)?,
+    }))
+}
+
+/// Whose append stands at a place; nothing if the place is free, or was trimmed.
+pub(super) async fn slot(prepared: &Prepared, place: Revision) -> Result<Option<Id>, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let result = prepared.session.execute_unpaged(&prepared.slot, (signed(place),)).await.map_err(|error| text(&error))?;
+    let rows = result.into_rows_result().map_err(|error| text(&error))?;
+    let row = rows.maybe_first_row::<(Option<Uuid>,)>().map_err(|error| text(&error))?;
+    Ok(row.and_then(|(random,)| random).map(|random| Id::from_bytes(*random.as_bytes())))
+}
+
+/// The rows after a revision, as far as they follow each other.
+async fn rows(prepared: &Prepared, statement: &PreparedStatement, after: Revision) -> Result<Vec<SharedRow>, String> {
+    type Columns = (
+        i64,
+        Option<Uuid>,
+        Option<Vec<u8>>,
+        Option<Vec<u8>>,
+        Option<Vec<u8>>,
+        Option<i32>,
+        Option<i64>,
+        Option<Vec<u8>>,
+        Option<Vec<u8>>,
+    );
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let result = prepared.session.execute_unpaged(statement, (signed(after),)).await.map_err(|error| text(&error))?;
+    let result = result.into_rows_result().map_err(|error| text(&error))?;
+    let mut found: Vec<SharedRow> = Vec::new();
+    let (mut next, mut bytes) = (after.next(), 0);
+    for row in result.rows::<Columns>().map_err(|error| text(&error))? {
+        let (revision, _, previous, head, state, format, appended, ops, digest) = row.map_err(|error| text(&error))?;
+        let first = unsigned(revision)?;
+        let (Some(previous), Some(head), Some(state), Some(format)) = (previous, head, state, format) else { break };
+        // A replica that was asked alone may have missed one.
+        if first != next || bytes >= LOOK_BYTES {
+            break;
+        }
+        let ops = match (ops, digest) {
+            (Some(ops), _) => ops,
+            (None, Some(digest)) => {
+                let digest = Digest::from_bytes(hash(&digest)?);
+                let read = blobs::read(prepared, digest).await?;
+                read.ok_or_else(|| format!("the changes of revision {first} ({digest}) are not in the store"))?
+            }
+            (None, None) => break,
+        };
+        bytes += ops.len();
+        let transactions = split(&ops).ok_or_else(|| format!("the changes of revision {first} are cut"))?;
+        next = Revision(first.0 + transactions.len() as u64);
+        found.push(SharedRow {
+            first,
+            format: format.cast_unsigned(),
+            appended: appended.unwrap_or(0).cast_unsigned(),
+            previous: hash(&previous)?,
+            head: hash(&head)?,
+            state: StateSum(hash(&state)?),
+            transactions,
+        });
+    }
+    Ok(found)
+}
+
+/// Takes the changes of a row apart.
+fn split(mut ops: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut transactions = Vec::new();
+    while !ops.is_empty() {
+        let (length, rest) = ops.split_first_chunk::<4>()?;
+        let (one, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        transactions.push(one.to_vec());
+        ops = rest;
+    }
+    Some(transactions).filter(|transactions| !transactions.is_empty())
+}

@@ -1,0 +1,274 @@
+//! The store that nodes share: the journal in Cassandra, and this node's replica of what it leads to.
+//!
+//! The replica answers every read, also while Cassandra is away; the journal decides every write. What the journal guarantees is in
+//! `journal`, which file the replica is in `local`.
+
+mod blobs;
+mod connection;
+mod journal;
+mod nodes;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use crate::hash::Hashes;
+use crate::local::authority::Outlook;
+use crate::local::{LocalStore, file, folder, writer};
+use crate::replica::blobs::MAX_BLOB_BYTES;
+use crate::replica::meta::Role;
+use crate::{
+    BoxFuture, NodeIdentity, NodeState, OpenError, Outcome, OwnState, Plan, Store, StoreError, StoreStatus, WriteError, Written,
+};
+use connection::{Connection, Reach};
+use journal::SharedJournal;
+use nodes::Nodes;
+pub use schema::{Readiness, Replication};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use weir_model::{Digest, Id, Revision, Transaction, TransactionId, View};
+
+/// How long a start waits for Cassandra when this node has a replica to serve from.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+/// The same for a node that has nothing yet.
+const LONG_WAIT: Duration = Duration::from_secs(30);
+/// How long an end waits until the others are told.
+const LEAVE_WAIT: Duration = Duration::from_millis(500);
+/// How long a start waits until what the store has is applied, once it answers. A node that is far behind serves what it has.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(60);
+
+/// How to reach Cassandra, and what is this node's own.
+#[derive(Clone, Debug)]
+pub struct CassandraOptions {
+    /// `host:port` of some of its nodes; the others are learnt from them.
+    pub contact_points: Vec<String>,
+    /// Lower-case letters, digits and `_`.
+    pub keyspace: String,
+    /// Of a keyspace that is made.
+    pub replication: Replication,
+    /// User and password.
+    pub credentials: Option<(String, String)>,
+    /// The data centre whose nodes are asked first.
+    pub local_data_center: Option<String>,
+    /// For each connection.
+    pub connect_timeout: Duration,
+    /// How often this node looks for what others have written.
+    pub update_frequency: Duration,
+    /// Keys the hashes of history and state; the same on every node. Unset: unkeyed.
+    pub cluster_key: Option<[u8; 32]>,
+    /// Who this node is.
+    pub node: NodeIdentity,
+}
+
+/// The store in Cassandra. Dropping it, or [`Cassandra::close`], finishes the write in hand and gives the replica free.
+pub struct Cassandra {
+    local: LocalStore,
+    connection: Connection,
+    outlook: watch::Receiver<Option<(Outlook, Revision)>>,
+    nodes: Arc<Nodes>,
+    update_frequency: Duration,
+    // After the writer, which waits on it.
+    runtime: Option<Runtime>,
+}
+
+impl Cassandra {
+    /// Opens the replica in the folder `path` (`<prefix>/replica`) and begins to follow the store. Blocks: for seconds if Cassandra
+    /// does not answer, and until what it has is applied if it does.
+    pub fn open(path: impl AsRef<Path>, options: CassandraOptions) -> Result<Arc<Self>, OpenError> {
+        Self::open_tuned(path.as_ref(), options, writer::Tuning::default())
+    }
+
+    fn open_tuned(path: &Path, options: CassandraOptions, tuning: writer::Tuning) -> Result<Arc<Self>, OpenError> {
+        let (hashes, options) = (Hashes::new(options.cluster_key), Arc::new(options));
+        let folder = folder::Folder::claim(path)?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("weir-cassandra").enable_all().build();
+        let runtime = runtime.map_err(|cause| OpenError::Io { path: path.to_owned(), cause })?;
+        let mut connection = Connection::begin(options.clone(), runtime.handle());
+        let found = folder.find()?;
+        let wait = if found.is_some() { SHORT_WAIT } else { LONG_WAIT };
+        let reach = runtime.block_on(async { tokio::time::timeout(wait, connection.known()).await }).unwrap_or(Reach::Connecting);
+        if let Reach::Unready(readiness) = reach {
+            return Err(OpenError::Tables(readiness));
+        }
+        let (cluster, path) = match found {
+            Some(found) => found,
+            None => {
+                let cluster = runtime
+                    .block_on(first_cluster(&connection, &hashes))
+                    .map_err(|cause| OpenError::NoReplica { path: path.to_owned(), cause })?;
+                folder.create(Role::Replica, cluster, &hashes)?
+            }
+        };
+        let opened = file::open(&path, Role::Replica, cluster, &hashes, tuning.cache_bytes)?;
+        let (outlook_sender, mut outlook) = watch::channel(None);
+        let journal = SharedJournal::new(
+            connection.clone(),
+            runtime.handle().clone(),
+            hashes.clone(),
+            cluster,
+            options.update_frequency,
+            Arc::new(outlook_sender),
+        );
+        let local = LocalStore::start(folder, opened, hashes, tuning, Some(Box::new(journal)))?;
+        // Ready means: what the store had when this node asked is served. A store that is away is not waited for.
+        let looked =
+            runtime.block_on(async { tokio::time::timeout(CATCH_UP_WAIT, outlook.wait_for(Option::is_some)).await.is_ok() });
+        if !looked {
+            tracing::warn!("this node is still catching up with the store; it serves what it has");
+        }
+        let (nodes, update_frequency) = (Nodes::new(options.node.clone(), local.revisions()), options.update_frequency);
+        runtime.spawn(nodes.clone().keep_telling(connection.clone(), update_frequency));
+        Ok(Arc::new(Self { local, connection, outlook, nodes, update_frequency, runtime: Some(runtime) }))
+    }
+
+    /// Makes keyspace, tables and an empty journal, as far as they are not there. Answers what it did, line by line.
+    pub fn bootstrap(options: &CassandraOptions) -> Result<Vec<String>, String> {
+        once(async { schema::bootstrap(&connection::connect(options).await?, options).await })
+    }
+
+    /// Whether the tables are there.
+    pub fn readiness(options: &CassandraOptions) -> Result<Readiness, String> {
+        once(async {
+            let session = connection::connect(options).await?;
+            schema::readiness(&session, &options.keyspace).await.map_err(|error| error.to_string())
+        })
+    }
+
+    /// Drops the keyspace with everything in it.
+    pub fn reset(options: &CassandraOptions) -> Result<(), String> {
+        once(async { schema::reset(&connection::connect(options).await?, &options.keyspace).await })
+    }
+
+    /// Finishes the write in hand and gives the replica free. Views fail from then on.
+    pub fn close(&self) {
+        self.local.close();
+        if let Some(runtime) = &self.runtime {
+            let (nodes, connection) = (self.nodes.clone(), self.connection.clone());
+            let (done, left) = std::sync::mpsc::channel();
+            runtime.spawn(async move {
+                nodes.leave(&connection).await;
+                // Whoever waited may have given up.
+                let _ = done.send(());
+            });
+            // A store that does not answer learns of the end by silence.
+            let _ = left.recv_timeout(LEAVE_WAIT);
+        }
+    }
+
+    /// How the last look at the store has ended: nothing while it was current.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.outlook.borrow() {
+            Some((Outlook::Away(cause) | Outlook::Hold(cause), _)) => Some(cause.clone()),
+            Some((Outlook::Current, _)) | None => None,
+        }
+    }
+
+    /// How often this node looks.
+    pub fn update_frequency(&self) -> Duration {
+        self.update_frequency
+    }
+
+    /// Looks at the store now, and not at the next turn.
+    pub fn follow_now(&self) {
+        self.local.follow_now();
+    }
+}
+
+/// Runs something short that needs a runtime, for a command.
+fn once<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(work)
+}
+
+/// Which cluster the store is of, for a node that has nothing yet.
+async fn first_cluster(connection: &Connection, hashes: &Hashes) -> Result<Id, String> {
+    let prepared = connection.prepared()?;
+    let end = journal::end(&prepared, &prepared.tip.serial).await?;
+    let end = end.ok_or_else(|| Readiness::Missing.to_string())?;
+    if end.key_check != hashes.key_check(end.cluster) {
+        return Err("this node has another cluster_key than the store, or none; give it the same cluster_key_file".to_owned());
+    }
+    Ok(end.cluster)
+}
+
+impl Drop for Cassandra {
+    fn drop(&mut self) {
+        self.close();
+        if let Some(runtime) = self.runtime.take() {
+            // May be dropped by a task of another runtime, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Store for Cassandra {
+    fn view(&self) -> Result<Arc<dyn View>, StoreError> {
+        self.local.view()
+    }
+    fn write(&self, plan: Plan) -> BoxFuture<'_, Result<Written, WriteError>> {
+        self.local.write(plan)
+    }
+    fn revisions(&self) -> watch::Receiver<Revision> {
+        self.local.revisions()
+    }
+    fn transactions(&self, after: Revision, limit: usize) -> Result<Vec<Transaction>, StoreError> {
+        self.local.transactions(after, limit)
+    }
+    fn put_blob(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Digest, WriteError>> {
+        Box::pin(async move {
+            if bytes.len() > MAX_BLOB_BYTES {
+                return Err(WriteError::TooLarge { unit: "bytes", size: bytes.len(), limit: MAX_BLOB_BYTES });
+            }
+            let prepared = self.connection.prepared().map_err(|cause| WriteError::Unavailable { cause })?;
+            // In the store before it is here: a component may be named as soon as this is answered.
+            blobs::put(&prepared, &bytes).await.map_err(|cause| WriteError::Unavailable { cause })?;
+            self.local.put_blob(bytes).await
+        })
+    }
+    fn blob(&self, digest: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async move {
+            if let Some(bytes) = self.local.blob(digest).await? {
+                return Ok(Some(bytes));
+            }
+            let Ok(prepared) = self.connection.prepared() else { return Ok(None) };
+            blobs::read(&prepared, digest).await.map_err(|cause| StoreError::Unavailable { cause })
+        })
+    }
+    fn status(&self) -> StoreStatus {
+        self.local.status("cassandra")
+    }
+    fn outcome(&self, transaction: TransactionId) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        Box::pin(async move {
+            let unavailable = |cause| StoreError::Unavailable { cause };
+            let prepared = self.connection.prepared().map_err(unavailable)?;
+            let at = journal::slot(&prepared, transaction.first).await.map_err(unavailable)?;
+            if let Some(random) = at {
+                return Ok(if random == transaction.random { Outcome::Done } else { Outcome::NotDone });
+            }
+            let end = journal::end(&prepared, &prepared.tip.serial).await.map_err(unavailable)?;
+            Ok(match end {
+                Some(end) if end.floor >= transaction.first => Outcome::Forgotten,
+                // The place is inside a row that begins earlier: another's append covers it.
+                Some(end) if end.revision >= transaction.first => Outcome::NotDone,
+                Some(_) | None => Outcome::Open,
+            })
+        })
+    }
+    fn tell(&self, node: &OwnState) {
+        self.nodes.tell(node);
+    }
+    fn nodes(&self) -> Vec<NodeState> {
+        self.nodes.list()
+    }
+    fn nodes_moved(&self) -> watch::Receiver<u64> {
+        self.nodes.moved()
+    }
+}
+
+/// Where the replica of a node is, below its folder.
+pub fn replica_folder(prefix: &Path) -> PathBuf {
+    prefix.join("replica")
+}

@@ -1,0 +1,85 @@
+//! What the writer asks of whoever decides which transaction comes next, when that is not the writer itself.
+//!
+//! All calls come from the writer's thread, one at a time, and may wait: seconds at most, for the writer follows nobody meanwhile.
+
+use crate::hash::StateSum;
+use crate::replica::meta::Tip;
+use crate::row::Row;
+use std::time::Instant;
+use tokio::runtime::Handle;
+use weir_model::{Digest, Revision, TransactionId};
+
+/// A journal that several nodes share.
+pub(crate) trait Authority: Send {
+    /// Asks for the places after `base` for all of `rows`, which continue it: all or none of them get in.
+    fn append(&mut self, base: &Tip, rows: &[Row]) -> Appended;
+    /// Whether `base` was the tip at some moment after the call began: what was judged there may be answered.
+    fn confirm(&mut self, base: &Tip) -> Confirmed;
+    /// What comes after `tip`. May be less than there is; nothing means that `tip` is the end.
+    fn news(&mut self, tip: &Tip) -> News;
+    /// The bytes of a blob that a transaction refers to. `Ok(None)`: there are none, or not yet.
+    fn blob(&mut self, digest: Digest) -> Result<Option<Vec<u8>>, String>;
+    /// When it wants to be asked for news again.
+    fn next_look(&self) -> Instant;
+    /// Told once the first look has ended, whatever it found, and after each later one: why nothing can be known, or why
+    /// this node holds.
+    fn looked(&mut self, outcome: &Outlook, tip: &Tip);
+    /// Where waiting for work and for the next look is done.
+    fn runtime(&self) -> Handle;
+}
+
+/// What became of an append.
+#[derive(Debug)]
+pub(crate) enum Appended {
+    /// The rows have their places.
+    Placed,
+    /// They do not, and never will: something else has come after `base`. Catch up and judge again.
+    Behind,
+    /// Certainly nothing was done.
+    Away(String),
+    /// They have their places or will, or never will; who asks for the transaction is told as soon as it is known.
+    Unknown { transaction: TransactionId, cause: String },
+}
+
+/// Whether the base of what was judged is the tip.
+#[derive(Debug)]
+pub(crate) enum Confirmed {
+    Tip,
+    Behind,
+    Away(String),
+}
+
+/// What comes after a tip.
+#[derive(Debug)]
+pub(crate) enum News {
+    Rows(Vec<SharedRow>),
+    /// Nobody could be asked.
+    Away(String),
+    /// What is there does not continue what this node has. It goes on serving that, and writes nothing.
+    Hold(String),
+}
+
+/// How a look has ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Outlook {
+    /// The tip is known and applied.
+    Current,
+    Away(String),
+    Hold(String),
+}
+
+/// A row of the shared journal: one or more transactions that got their places together.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct SharedRow {
+    /// The place of its first transaction.
+    pub(crate) first: Revision,
+    pub(crate) format: u32,
+    pub(crate) appended: u64,
+    /// The head that it continues.
+    pub(crate) previous: [u8; 32],
+    /// Head and state after its last transaction.
+    pub(crate) head: [u8; 32],
+    pub(crate) state: StateSum,
+    /// Each transaction's changes, encoded.
+    pub(crate) transactions: Vec<Vec<u8>>,
+}
