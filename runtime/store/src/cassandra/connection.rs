@@ -14,7 +14,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::{Consistency, SerialConsistency};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What a read of a few rows may take. A coordinator that hangs is told from one that is slow by this, and another is asked.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(2);
@@ -123,14 +123,22 @@ async fn write(session: &Session, text: &str, again: bool, limit: Duration) -> R
 #[derive(Clone)]
 pub(super) struct Connection {
     reach: watch::Receiver<Reach>,
+    /// Asks for a new session.
+    doubted: Arc<Notify>,
 }
 
 impl Connection {
     /// Begins to connect; a task of this runtime does so until the connection is dropped.
     pub(super) fn begin(options: Arc<CassandraOptions>, runtime: &tokio::runtime::Handle) -> Self {
         let (sender, reach) = watch::channel(Reach::Connecting);
-        runtime.spawn(keep_trying(options, sender));
-        Self { reach }
+        let doubted = Arc::new(Notify::new());
+        runtime.spawn(keep_trying(options, sender, doubted.clone()));
+        Self { reach, doubted }
+    }
+    /// A statement has failed in a way that a new session might mend: the driver waits up to a minute before it opens a lost connection
+    /// anew, and a node that has come back shall be noticed sooner.
+    pub(super) fn doubt(&self) {
+        self.doubted.notify_one();
     }
     /// The session, or why there is none.
     pub(super) fn prepared(&self) -> Result<Arc<Prepared>, String> {
@@ -148,27 +156,31 @@ impl Connection {
     }
 }
 
-async fn keep_trying(options: Arc<CassandraOptions>, reach: watch::Sender<Reach>) {
+async fn keep_trying(options: Arc<CassandraOptions>, reach: watch::Sender<Reach>, doubted: Arc<Notify>) {
     let mut wait = FIRST_WAIT;
     loop {
         let found = match connect(&options).await {
             Ok(session) => ready(&options, session).await,
             Err(cause) => Reach::Down(cause),
         };
-        let done = matches!(found, Reach::Up(_));
         match &found {
             Reach::Up(_) => tracing::info!(keyspace = options.keyspace, "connected to Cassandra"),
             Reach::Down(cause) => tracing::warn!(%cause, "Cassandra cannot be reached"),
             Reach::Unready(readiness) => tracing::warn!(%readiness, "Cassandra has no tables for this version"),
             Reach::Connecting => {}
         }
+        let up = matches!(found, Reach::Up(_));
         if reach.send(found).is_err() {
             return;
         }
-        if done {
-            // From here on the driver keeps the connections; the session lives as long as somebody holds it.
-            reach.closed().await;
-            return;
+        if up {
+            wait = FIRST_WAIT;
+            // What was doubted before is the old session.
+            drop(tokio::time::timeout(Duration::ZERO, doubted.notified()).await);
+            tokio::select! {
+                () = doubted.notified() => {}
+                () = reach.closed() => return,
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

@@ -144,7 +144,10 @@ impl SharedJournal {
     fn judge(&mut self, prepared: &Prepared, tip: &Tip) -> News {
         let (end, mut level) = match self.look(prepared) {
             Ok(found) => found,
-            Err(cause) => return News::Away(away(&cause)),
+            Err(cause) => {
+                self.connection.doubt();
+                return News::Away(away(&cause));
+            }
         };
         let mut end = end;
         // What speaks against this node is only believed when it is certain.

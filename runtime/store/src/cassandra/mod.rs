@@ -12,7 +12,6 @@ mod schema;
 mod tests;
 
 use crate::hash::Hashes;
-use crate::local::authority::Outlook;
 use crate::local::{LocalStore, file, folder, writer};
 use crate::replica::blobs::MAX_BLOB_BYTES;
 use crate::replica::meta::Role;
@@ -66,7 +65,6 @@ pub struct CassandraOptions {
 pub struct Cassandra {
     local: LocalStore,
     connection: Connection,
-    outlook: watch::Receiver<Option<(Outlook, Revision)>>,
     nodes: Arc<Nodes>,
     update_frequency: Duration,
     // After the writer, which waits on it.
@@ -121,7 +119,7 @@ impl Cassandra {
         }
         let (nodes, update_frequency) = (Nodes::new(options.node.clone(), local.revisions()), options.update_frequency);
         runtime.spawn(nodes.clone().keep_telling(connection.clone(), update_frequency));
-        Ok(Arc::new(Self { local, connection, outlook, nodes, update_frequency, runtime: Some(runtime) }))
+        Ok(Arc::new(Self { local, connection, nodes, update_frequency, runtime: Some(runtime) }))
     }
 
     /// Makes keyspace, tables and an empty journal, as far as they are not there. Answers what it did, line by line.
@@ -158,12 +156,9 @@ impl Cassandra {
         }
     }
 
-    /// How the last look at the store has ended: nothing while it was current.
+    /// Why writes are refused at the moment, or this node does not follow; nothing while all is well.
     pub fn trouble(&self) -> Option<String> {
-        match &*self.outlook.borrow() {
-            Some((Outlook::Away(cause) | Outlook::Hold(cause), _)) => Some(cause.clone()),
-            Some((Outlook::Current, _)) | None => None,
-        }
+        self.local.holding()
     }
 
     /// How often this node looks.

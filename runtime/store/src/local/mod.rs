@@ -96,6 +96,11 @@ impl LocalStore {
         self.shared.newest().ok_or_else(|| StoreError::Unavailable { cause: "the store is closed".to_owned() })
     }
 
+    /// Why writes are refused at the moment; nothing while they are not.
+    pub(crate) fn holding(&self) -> Option<String> {
+        locked(&self.shared.holding).clone()
+    }
+
     /// Asks the writer to look at what the authority has, now and not at its next turn.
     pub(crate) fn follow_now(&self) {
         // A full queue is served by a writer that looks anyway.

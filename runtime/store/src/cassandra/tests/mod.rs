@@ -1,5 +1,6 @@
 //! Against real Cassandra nodes: what the store promises whatever happens to them.
 
+mod faults;
 mod several;
 
 use super::*;
@@ -9,11 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// How to reach the nodes that these tests share, in a keyspace that nobody else uses.
 fn options() -> CassandraOptions {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let cluster = weir_cassandra_harness::shared(1).unwrap();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    CassandraOptions { keyspace: format!("weir_{number}"), ..options_of(weir_cassandra_harness::shared(1).unwrap()) }
+}
+
+fn options_of(cluster: &weir_cassandra_harness::Cluster) -> CassandraOptions {
     CassandraOptions {
         contact_points: cluster.contact_points().iter().map(ToString::to_string).collect(),
-        keyspace: format!("weir_{number}"),
+        keyspace: "weir".to_owned(),
         replication: Replication::Factor(1),
         credentials: None,
         local_data_center: None,
