@@ -41,6 +41,10 @@ impl Hashes {
         hasher.update(&state.0);
         *hasher.finalize().as_bytes()
     }
+    /// Seals what a checkpoint says of itself.
+    pub(crate) fn checkpoint(&self, text: &[u8]) -> [u8; 32] {
+        *self.begin(b"weir checkpoint\0").update(text).finalize().as_bytes()
+    }
     /// What an entity adds to the sum of the state.
     pub(crate) fn entity(&self, kind: Kind, id: Id, body: &[u8]) -> [u8; 32] {
         let mut hasher = self.begin(b"weir entity\0");

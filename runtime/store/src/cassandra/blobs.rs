@@ -2,15 +2,22 @@
 
 use super::connection::Prepared;
 use crate::replica::blobs::{MAX_BLOB_BYTES, digest};
+use scylla::statement::Consistency;
+use scylla::statement::unprepared::Statement;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-use weir_model::Digest;
+use weir_model::{Digest, Id};
 
 /// Bytes of a chunk: what one row holds well.
 const CHUNK_BYTES: usize = 512 << 10;
 
 /// Stores bytes at QUORUM. Always written, under an upload of its own: what is there already may be about to be collected.
 pub(super) async fn put(prepared: &Prepared, bytes: &[u8]) -> Result<Digest, String> {
+    put_named(prepared, bytes).await.map(|(digest, _)| digest)
+}
+
+/// The same; answers the upload as well, for whoever will delete it.
+pub(super) async fn put_named(prepared: &Prepared, bytes: &[u8]) -> Result<(Digest, Id), String> {
     let (digest, upload) = (digest(bytes), Uuid::new_v4());
     let size = bytes.len().cast_signed() as i64;
     // An empty blob has one empty chunk, so that it is there.
@@ -20,7 +27,15 @@ pub(super) async fn put(prepared: &Prepared, bytes: &[u8]) -> Result<Digest, Str
         let values = (digest.as_bytes().as_slice(), upload, number, size, chunk);
         prepared.session.execute_unpaged(&prepared.put_chunk, values).await.map_err(|error| error.to_string())?;
     }
-    Ok(digest)
+    Ok((digest, Id::from_bytes(*upload.as_bytes())))
+}
+
+/// Deletes an upload.
+pub(super) async fn forget(prepared: &Prepared, digest: Digest, upload: Id) -> Result<(), String> {
+    let mut delete = Statement::new("DELETE FROM blobs WHERE digest = ? AND upload = ?");
+    delete.set_consistency(Consistency::Quorum);
+    let values = (digest.as_bytes().as_slice(), Uuid::from_bytes(*upload.as_bytes()));
+    prepared.session.query_unpaged(delete, values).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// The bytes with that digest; nothing if no upload of them is whole.

@@ -61,7 +61,8 @@ pub(super) struct Leveled {
 }
 
 /// The columns that say where the journal ends and whose it is.
-const TIP: &str = "SELECT DISTINCT log, tip, head, floor, cluster, key_check FROM journal WHERE log = 0";
+const TIP: &str = "SELECT DISTINCT log, tip, head, floor, cluster, key_check, checkpoint, checkpoint_at FROM journal \
+                   WHERE log = 0";
 const ROWS: &str = "SELECT revision, txn, prev, head_after, state, format, appended, ops, ops_digest FROM journal \
                     WHERE log = 0 AND revision > ? LIMIT 100";
 const SLOT: &str = "SELECT txn FROM journal WHERE log = 0 AND revision = ?";

@@ -3,10 +3,10 @@
 //! The journal is one partition. Its static columns say where it ends; a row and the new end are one conditional statement, so
 //! that nobody who has missed something can append, whatever was trimmed meanwhile.
 
-use super::blobs;
 use super::connection::{Connection, Prepared, was_not_sent};
+use super::{blobs, checkpoint};
 use crate::hash::{Hashes, StateSum, hex};
-use crate::local::authority::{Appended, Authority, Confirmed, News, Outlook, SharedRow};
+use crate::local::authority::{Appended, Authority, Base, Confirmed, News, Outlook, SharedRow};
 use crate::replica::meta::Tip;
 use crate::row::{FORMAT, Row};
 use scylla::statement::prepared::PreparedStatement;
@@ -34,6 +34,8 @@ pub(super) struct End {
     pub(super) floor: Revision,
     pub(super) cluster: Id,
     pub(super) key_check: [u8; 32],
+    /// The newest checkpoint, and its revision.
+    pub(super) checkpoint: Option<(Digest, Revision)>,
 }
 
 /// How a read is done.
@@ -173,6 +175,10 @@ impl SharedJournal {
         if end.revision == tip.revision {
             return News::Rows(Vec::new());
         }
+        // Too long away, or new: what the journal no longer says is in a checkpoint.
+        if end.floor > tip.revision || (tip.revision == Revision(0) && end.checkpoint.is_some()) {
+            return News::Reload;
+        }
         match self.runtime.block_on(rows(prepared, at(&prepared.rows, level), tip.revision)) {
             Err(cause) => News::Away(away(&cause)),
             Ok(rows) if rows.is_empty() && level == Level::Serial => News::Hold(format!(
@@ -208,12 +214,6 @@ impl SharedJournal {
                 tip.revision,
                 hex(&end.head),
                 hex(&tip.head)
-            ));
-        }
-        if end.floor > tip.revision {
-            return Some(format!(
-                "the store has forgotten how it came from revision {} to {}; `weir cluster adopt` loads the state anew",
-                tip.revision, end.floor
             ));
         }
         None
@@ -350,6 +350,22 @@ impl Authority for SharedJournal {
         self.runtime.block_on(blobs::read(&prepared, digest)).map_err(|cause| away(&cause))
     }
 
+    fn base(&mut self) -> Result<Base, String> {
+        let prepared = self.connection.prepared()?;
+        self.runtime.block_on(checkpoint::base(&prepared, &self.hashes)).map_err(|cause| away(&cause))
+    }
+
+    fn adopt(&mut self) -> Result<Id, String> {
+        let prepared = self.connection.prepared()?;
+        let end = self.read_end(&prepared, Level::Serial).map_err(|cause| away(&cause))?;
+        let end = end.ok_or("the store is empty, and an empty store empties no node")?;
+        if end.key_check != self.hashes.key_check(end.cluster) {
+            return Err("this node has another cluster_key than the store, or none; give it the same cluster_key_file".to_owned());
+        }
+        self.cluster = end.cluster;
+        Ok(end.cluster)
+    }
+
     fn next_look(&self) -> Instant {
         self.looked_at.map_or_else(Instant::now, |last| last + self.every)
     }
@@ -375,7 +391,7 @@ fn at(read: &super::connection::Leveled, level: Level) -> &PreparedStatement {
     }
 }
 
-fn signed(revision: Revision) -> i64 {
+pub(super) fn signed(revision: Revision) -> i64 {
     // A journal that is written a million times a second gets there in 292,000 years.
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
@@ -390,18 +406,25 @@ fn hash(bytes: &[u8]) -> Result<[u8; 32], String> {
 
 /// Where the journal ends; nothing if it was never begun.
 pub(super) async fn end(prepared: &Prepared, statement: &PreparedStatement) -> Result<Option<End>, String> {
-    type Columns = (i32, Option<i64>, Option<Vec<u8>>, Option<i64>, Option<Uuid>, Option<Vec<u8>>);
+    type Columns = (i32, Option<i64>, Option<Vec<u8>>, Option<i64>, Option<Uuid>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let result = prepared.session.execute_unpaged(statement, ()).await.map_err(|error| text(&error))?;
     let rows = result.into_rows_result().map_err(|error| text(&error))?;
     let row = rows.maybe_first_row::<Columns>().map_err(|error| text(&error))?;
-    let Some((_, Some(tip), Some(head), floor, Some(cluster), Some(key_check))) = row else { return Ok(None) };
+    let Some((_, Some(tip), Some(head), floor, Some(cluster), Some(key_check), checkpoint, checkpoint_at)) = row else {
+        return Ok(None);
+    };
+    let checkpoint = match (checkpoint, checkpoint_at) {
+        (Some(digest), Some(at)) => Some((Digest::from_bytes(hash(&digest)?), unsigned(at)?)),
+        _ => None,
+    };
     Ok(Some(End {
         revision: unsigned(tip)?,
         head: hash(&head)?,
         floor: unsigned(floor.unwrap_or(0))?,
         cluster: Id::from_bytes(*cluster.as_bytes()),
         key_check: hash(&key_check)?,
+        checkpoint,
     }))
 }
 

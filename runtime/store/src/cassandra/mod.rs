@@ -4,6 +4,7 @@
 //! `journal`, which file the replica is in `local`.
 
 mod blobs;
+mod checkpoint;
 mod connection;
 mod journal;
 mod nodes;
@@ -18,6 +19,7 @@ use crate::replica::meta::Role;
 use crate::{
     BoxFuture, NodeIdentity, NodeState, OpenError, Outcome, OwnState, Plan, Store, StoreError, StoreStatus, WriteError, Written,
 };
+use checkpoint::Keeping;
 use connection::{Connection, Reach};
 use journal::SharedJournal;
 use nodes::Nodes;
@@ -65,6 +67,7 @@ pub struct CassandraOptions {
 pub struct Cassandra {
     local: LocalStore,
     connection: Connection,
+    hashes: Hashes,
     nodes: Arc<Nodes>,
     update_frequency: Duration,
     // After the writer, which waits on it.
@@ -75,10 +78,15 @@ impl Cassandra {
     /// Opens the replica in the folder `path` (`<prefix>/replica`) and begins to follow the store. Blocks: for seconds if Cassandra
     /// does not answer, and until what it has is applied if it does.
     pub fn open(path: impl AsRef<Path>, options: CassandraOptions) -> Result<Arc<Self>, OpenError> {
-        Self::open_tuned(path.as_ref(), options, writer::Tuning::default())
+        Self::open_tuned(path.as_ref(), options, writer::Tuning::default(), Keeping::default())
     }
 
-    fn open_tuned(path: &Path, options: CassandraOptions, tuning: writer::Tuning) -> Result<Arc<Self>, OpenError> {
+    fn open_tuned(
+        path: &Path,
+        options: CassandraOptions,
+        tuning: writer::Tuning,
+        keeping: Keeping,
+    ) -> Result<Arc<Self>, OpenError> {
         let (hashes, options) = (Hashes::new(options.cluster_key), Arc::new(options));
         let folder = folder::Folder::claim(path)?;
         let runtime =
@@ -110,6 +118,7 @@ impl Cassandra {
             options.update_frequency,
             Arc::new(outlook_sender),
         );
+        let kept_hashes = hashes.clone();
         let local = LocalStore::start(folder, opened, hashes, tuning, Some(Box::new(journal)))?;
         // Ready means: what the store had when this node asked is served. A store that is away is not waited for.
         let looked =
@@ -119,7 +128,9 @@ impl Cassandra {
         }
         let (nodes, update_frequency) = (Nodes::new(options.node.clone(), local.revisions()), options.update_frequency);
         runtime.spawn(nodes.clone().keep_telling(connection.clone(), update_frequency));
-        Ok(Arc::new(Self { local, connection, nodes, update_frequency, runtime: Some(runtime) }))
+        let store = Arc::new(Self { local, connection, hashes: kept_hashes, nodes, update_frequency, runtime: Some(runtime) });
+        store.begin_keeping_house(keeping);
+        Ok(store)
     }
 
     /// Makes keyspace, tables and an empty journal, as far as they are not there. Answers what it did, line by line.
@@ -159,6 +170,49 @@ impl Cassandra {
     /// Why writes are refused at the moment, or this node does not follow; nothing while all is well.
     pub fn trouble(&self) -> Option<String> {
         self.local.holding()
+    }
+
+    /// Takes the store's history, whatever it is, and leaves this node's own beside it. Answers the revision that it has then.
+    pub fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        self.local.adopt()
+    }
+
+    /// Makes this node's configuration the store's, as a new history above every revision that was seen. The other nodes hold until
+    /// they are told to adopt it. Answers the revision.
+    pub async fn republish(&self) -> Result<Revision, WriteError> {
+        let unavailable = |cause| WriteError::Unavailable { cause };
+        let prepared = self.connection.prepared().map_err(unavailable)?;
+        let view = self.local.newest_view().map_err(|error| unavailable(error.to_string()))?;
+        let (cluster, revision) = checkpoint::republish(&prepared, &self.hashes, &view).await.map_err(unavailable)?;
+        tracing::warn!(%cluster, revision = revision.0, "the configuration of this node is the store's now");
+        self.local.adopt().await
+    }
+
+    fn begin_keeping_house(self: &Arc<Self>, keeping: Keeping) {
+        let Some(runtime) = &self.runtime else { return };
+        let store = Arc::downgrade(self);
+        runtime.spawn(async move {
+            loop {
+                // Not all nodes at once: whoever comes second finds that it is done.
+                let mut random = [0];
+                let share = getrandom::fill(&mut random).map_or(0, |()| random[0]);
+                tokio::time::sleep(keeping.period / 2 + keeping.period * u32::from(share) / 256).await;
+                let Some(store) = store.upgrade() else { return };
+                let done = store.keep_house(keeping).await;
+                // Dropped by this runtime's own task it could not wait for itself; it does not.
+                drop(store);
+                if let Err(cause) = done {
+                    tracing::debug!(%cause, "no checkpoint could be written");
+                }
+            }
+        });
+    }
+
+    async fn keep_house(&self, keeping: Keeping) -> Result<bool, String> {
+        let prepared = self.connection.prepared()?;
+        let view = self.local.newest_view().map_err(|error| error.to_string())?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        checkpoint::keep_house(&prepared, &self.hashes, &view, keeping, now).await
     }
 
     /// How often this node looks.

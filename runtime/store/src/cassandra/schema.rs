@@ -69,6 +69,7 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS {ks}.journal (
         log int, revision bigint,
         tip bigint static, head blob static, floor bigint static, cluster uuid static, key_check blob static,
+        checkpoint blob static, checkpoint_at bigint static,
         txn uuid, prev blob, head_after blob, state blob, format int, appended bigint, ops blob, ops_digest blob,
         PRIMARY KEY (log, revision)
     ) WITH comment = 'weir: every change of the configuration, in order; never delete this partition'",

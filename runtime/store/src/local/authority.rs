@@ -7,7 +7,7 @@ use crate::replica::meta::Tip;
 use crate::row::Row;
 use std::time::Instant;
 use tokio::runtime::Handle;
-use weir_model::{Digest, Revision, TransactionId};
+use weir_model::{Digest, Id, Revision, TransactionId};
 
 /// A journal that several nodes share.
 pub(crate) trait Authority: Send {
@@ -21,6 +21,10 @@ pub(crate) trait Authority: Send {
     fn blob(&mut self, digest: Digest) -> Result<Option<Vec<u8>>, String>;
     /// When it wants to be asked for news again.
     fn next_look(&self) -> Instant;
+    /// A state to begin anew from: the newest checkpoint, or the beginning of the history.
+    fn base(&mut self) -> Result<Base, String>;
+    /// Follows whatever history the store has from now on; answers which.
+    fn adopt(&mut self) -> Result<Id, String>;
     /// Told once the first look has ended, whatever it found, and after each later one: why nothing can be known, or why
     /// this node holds.
     fn looked(&mut self, outcome: &Outlook, tip: &Tip);
@@ -55,8 +59,20 @@ pub(crate) enum News {
     Rows(Vec<SharedRow>),
     /// Nobody could be asked.
     Away(String),
+    /// The journal no longer reaches back to the tip: begin anew from the base.
+    Reload,
     /// What is there does not continue what this node has. It goes on serving that, and writes nothing.
     Hold(String),
+}
+
+/// A state that can be loaded.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Base {
+    pub(crate) cluster: Id,
+    /// Where it stands.
+    pub(crate) tip: Tip,
+    /// Its entities, in pieces (see `replica::image`).
+    pub(crate) parts: Vec<Digest>,
 }
 
 /// How a look has ended.

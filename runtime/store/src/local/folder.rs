@@ -75,7 +75,7 @@ impl Folder {
     pub(crate) fn create(&self, role: Role, cluster: Id, hashes: &Hashes) -> Result<(Id, PathBuf), OpenError> {
         let path = self.file_of(cluster);
         file::create(&path, role, cluster, hashes)?;
-        self.point_to(cluster)?;
+        point_to(&self.path, cluster)?;
         Ok((cluster, path))
     }
 
@@ -100,7 +100,7 @@ impl Folder {
                 [] => Ok(None),
                 // A restored backup, or a first start that was interrupted before it wrote the pointer.
                 [cluster] => {
-                    self.point_to(*cluster)?;
+                    point_to(&self.path, *cluster)?;
                     Ok(Some((*cluster, self.file_of(*cluster))))
                 }
                 several => {
@@ -113,7 +113,7 @@ impl Folder {
     }
 
     fn file_of(&self, cluster: Id) -> PathBuf {
-        self.path.join(format!("{cluster}.redb"))
+        file_of(&self.path, cluster)
     }
 
     // The clusters that have a file here.
@@ -127,16 +127,22 @@ impl Folder {
         clusters.sort_unstable();
         Ok(clusters)
     }
+}
 
-    fn point_to(&self, cluster: Id) -> Result<(), OpenError> {
-        let (path, fresh) = (self.path.join(CURRENT), self.path.join("current.new"));
-        let written = File::create(&fresh).and_then(|mut file| {
-            writeln!(file, "{cluster}")?;
-            file.sync_all()
-        });
-        let renamed = written.and_then(|()| fs::rename(&fresh, &path)).and_then(|()| File::open(&self.path)?.sync_all());
-        renamed.map_err(|cause| io_error(&path, cause))
-    }
+/// The file of a history.
+pub(crate) fn file_of(folder: &Path, cluster: Id) -> PathBuf {
+    folder.join(format!("{cluster}.redb"))
+}
+
+/// Notes which file is meant.
+pub(crate) fn point_to(folder: &Path, cluster: Id) -> Result<(), OpenError> {
+    let (path, fresh) = (folder.join(CURRENT), folder.join("current.new"));
+    let written = File::create(&fresh).and_then(|mut file| {
+        writeln!(file, "{cluster}")?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&fresh, &path)).and_then(|()| File::open(folder)?.sync_all());
+    renamed.map_err(|cause| io_error(&path, cause))
 }
 
 /// Says which kind of trouble a failed call of the system is.

@@ -2,12 +2,13 @@
 
 use super::authority::{News, Outlook, SharedRow};
 use super::file;
+use super::reload::reload;
 use super::writer::Writer;
 use crate::replica::meta::{Meta, Tip};
 use crate::replica::{BLOBS, JOURNAL, ReplicaError, STATE, blobs, fold};
 use crate::row::{Change, FORMAT, Row, decode_changes};
 use redb::Database;
-use weir_model::Digest;
+use weir_model::{Digest, Revision};
 
 /// How often one look asks for more. A node that is far behind catches up look by look, and takes writes in between.
 const ROUNDS: usize = 1000;
@@ -40,6 +41,12 @@ pub(crate) fn catch_up(writer: &mut Writer) -> Outlook {
                     break;
                 }
             }
+            News::Reload => {
+                if let Err(cause) = reload(writer, &mut *authority) {
+                    outlook = Outlook::Away(cause);
+                    break;
+                }
+            }
             News::Away(cause) => {
                 outlook = Outlook::Away(cause);
                 break;
@@ -54,6 +61,23 @@ pub(crate) fn catch_up(writer: &mut Writer) -> Outlook {
     writer.authority = Some(authority);
     writer.outlook = outlook.clone();
     outlook
+}
+
+/// Takes the authority's history, whatever it is; answers where this node stands then.
+pub(crate) fn adopt(writer: &mut Writer) -> Result<Revision, String> {
+    let Some(mut authority) = writer.authority.take() else { return Err("this store has no history but its own".to_owned()) };
+    let adopted = authority.adopt().and_then(|cluster| {
+        if cluster == writer.meta.cluster && !matches!(writer.outlook, Outlook::Hold(_)) {
+            return Ok(());
+        }
+        reload(writer, &mut *authority)
+    });
+    writer.authority = Some(authority);
+    adopted?;
+    match catch_up(writer) {
+        Outlook::Current => Ok(writer.meta.tip.revision),
+        Outlook::Away(cause) | Outlook::Hold(cause) => Err(cause),
+    }
 }
 
 type Fetch<'f> = &'f mut dyn FnMut(Digest) -> Result<Option<Vec<u8>>, String>;

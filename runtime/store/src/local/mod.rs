@@ -11,7 +11,8 @@ pub(crate) mod folder;
 mod follow;
 pub(crate) mod queue;
 mod recovery;
-mod view;
+pub(crate) mod reload;
+pub(crate) mod view;
 pub(crate) mod writer;
 
 use crate::hash::{Hashes, hex};
@@ -94,6 +95,21 @@ impl LocalStore {
 
     fn newest(&self) -> Result<Arc<LocalView>, StoreError> {
         self.shared.newest().ok_or_else(|| StoreError::Unavailable { cause: "the store is closed".to_owned() })
+    }
+
+    /// Takes whatever history the authority has, and leaves this node's own beside it.
+    pub(crate) fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let sent = self.queue.send(Work::Adopt { reply });
+        Box::pin(async move {
+            sent?;
+            answer.await.unwrap_or_else(|_| Err(queue::gone()))
+        })
+    }
+
+    /// The newest state, for questions that belong together.
+    pub(crate) fn newest_view(&self) -> Result<Arc<LocalView>, StoreError> {
+        self.newest()
     }
 
     /// Why writes are refused at the moment; nothing while they are not.

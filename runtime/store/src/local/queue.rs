@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
-use weir_model::Digest;
+use weir_model::{Digest, Revision};
 
 /// Writes that may wait. At some 1,000 writes a second the last of them waits about as long as an Admin client does
 /// before it gives up; more would be answered to nobody.
@@ -22,6 +22,8 @@ pub(crate) enum Work {
     Blob { digest: Digest, bytes: Vec<u8>, reply: oneshot::Sender<Result<Digest, WriteError>> },
     /// Look at what the authority has.
     Follow,
+    /// Take the authority's history instead of this one.
+    Adopt { reply: oneshot::Sender<Result<Revision, WriteError>> },
     /// A read has failed: see whether the file must be opened anew.
     Look,
 }

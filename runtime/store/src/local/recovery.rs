@@ -74,7 +74,7 @@ fn answer_all(writer: &mut Writer, error: impl Fn() -> WriteError) {
     let outcome = |work: &Work| match work {
         Work::Write { .. } => Outcome::Write(Err(error())),
         Work::Blob { .. } => Outcome::Blob(Err(error())),
-        Work::Follow | Work::Look => Outcome::Nothing,
+        Work::Follow | Work::Adopt { .. } | Work::Look => Outcome::Nothing,
     };
     let outcomes = writer.pending.iter().map(outcome).collect();
     writer.answer(outcomes);

@@ -174,6 +174,7 @@ impl Writer {
     fn run(mut self) {
         if self.authority.is_some() {
             follow::catch_up(&mut self);
+            self.note_outlook();
         }
         loop {
             if self.pending.is_empty() {
@@ -216,6 +217,14 @@ impl Writer {
             Work::Follow => {
                 follow::catch_up(self);
                 self.note_outlook();
+            }
+            Work::Adopt { .. } => {
+                let adopted = follow::adopt(self);
+                self.note_outlook();
+                if let Work::Adopt { reply } = work {
+                    // Who has left does not hear it.
+                    drop(reply.send(adopted.map_err(|cause| WriteError::Unavailable { cause })));
+                }
             }
             Work::Look => recovery::look(self),
         }
@@ -362,7 +371,7 @@ impl Writer {
             match (work, outcome) {
                 (Work::Write { reply, .. }, Outcome::Write(answer)) => drop(reply.send(answer)),
                 (Work::Blob { reply, .. }, Outcome::Blob(answer)) => drop(reply.send(answer)),
-                (Work::Write { .. } | Work::Blob { .. } | Work::Follow | Work::Look, _) => {}
+                (Work::Write { .. } | Work::Blob { .. } | Work::Follow | Work::Adopt { .. } | Work::Look, _) => {}
             }
         }
     }
@@ -460,7 +469,7 @@ impl Attempt {
                 self.bytes += bytes.len();
                 Outcome::Blob(Ok(*digest))
             }
-            Work::Follow | Work::Look => Outcome::Nothing,
+            Work::Follow | Work::Adopt { .. } | Work::Look => Outcome::Nothing,
         })
     }
 

@@ -62,6 +62,10 @@ impl Meta {
             journal_bytes: 0,
         }
     }
+    /// Of a history that is known from `tip` on.
+    pub(crate) fn based(role: Role, cluster: Id, hashes: &Hashes, tip: Tip) -> Self {
+        Self { tip, floor: tip.revision, floor_head: tip.head, ..Self::genesis(role, cluster, hashes) }
+    }
     /// The format of the file, which is readable whatever the rest looks like; nothing if there is no such row.
     pub(crate) fn format(state: &impl State) -> Result<Option<u32>, ReplicaError> {
         let Some(row) = state.get(keys::META)? else { return Ok(None) };

@@ -5,6 +5,7 @@
 
 pub(crate) mod blobs;
 pub(crate) mod fold;
+pub(crate) mod image;
 pub(crate) mod integrity;
 pub(crate) mod keys;
 pub(crate) mod meta;
@@ -51,7 +52,7 @@ macro_rules! from_redb {
         }
     )*};
 }
-from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError);
+from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError, redb::SetDurabilityError);
 
 impl From<ReplicaError> for weir_model::ViewError {
     fn from(error: ReplicaError) -> Self {

@@ -1,6 +1,7 @@
 //! Against real Cassandra nodes: what the store promises whatever happens to them.
 
 mod faults;
+mod keeping;
 mod several;
 
 use super::*;
