@@ -70,6 +70,8 @@ pub(super) struct SharedJournal {
     /// The last look found no quorum.
     no_quorum: bool,
     open: Option<Open>,
+    #[cfg(test)]
+    broken: Option<super::broken::Broken>,
     outlook: Arc<watch::Sender<Option<(Outlook, Revision)>>>,
 }
 
@@ -93,6 +95,8 @@ impl SharedJournal {
             doubt: true,
             no_quorum: false,
             open: None,
+            #[cfg(test)]
+            broken: super::broken::get(),
             outlook,
         }
     }
@@ -302,6 +306,10 @@ impl Authority for SharedJournal {
                     match self.settle(&prepared, transaction) {
                         Ok(Some(true)) => return Appended::Placed,
                         Ok(Some(false)) => return Appended::Behind,
+                        #[cfg(test)]
+                        Ok(None) if self.broken == Some(super::broken::Broken::ReadBack) => {
+                            return Appended::Away(away("wrong on purpose"));
+                        }
                         // "Absent" proves nothing: the statement may still be on its way. Only sending it again can settle it.
                         Ok(None) | Err(_) => error.to_string(),
                     }
@@ -316,6 +324,10 @@ impl Authority for SharedJournal {
     }
 
     fn confirm(&mut self, base: &Tip) -> Confirmed {
+        #[cfg(test)]
+        if self.broken == Some(super::broken::Broken::Unconfirmed) {
+            return Confirmed::Tip;
+        }
         let prepared = match self.connection.prepared() {
             Ok(prepared) => prepared,
             Err(cause) => return Confirmed::Away(away(&cause)),

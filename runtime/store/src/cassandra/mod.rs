@@ -4,6 +4,8 @@
 //! `journal`, which file the replica is in `local`.
 
 mod blobs;
+#[cfg(test)]
+mod broken;
 mod checkpoint;
 mod connection;
 mod journal;

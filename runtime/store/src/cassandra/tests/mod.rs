@@ -2,6 +2,7 @@
 
 mod faults;
 mod keeping;
+mod schedule;
 mod several;
 
 use super::*;
