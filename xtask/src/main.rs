@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod cassandra;
 mod check;
 mod dist;
 mod new_plugin;
@@ -18,11 +19,13 @@ pub type Outcome = Result<(), String>;
 const USAGE: &str = "cargo xtask TASK
 
   check            formatting, lints, tidiness, links, licences
-  test [ROOM]      everything, or one room: model, store, plugin-host, proxy, admin, weir, sdk, tests
+  test [ROOM]      everything, or one room: model, store, plugin-host, proxy, admin, weir, sdk, tests, cassandra
   plugins          build the stock plugins and the tests' guests into the target folder's plugins/
   run [--check]    a gateway with a sample upstream and the README's tour; --check walks the tour itself
   new-plugin NAME  a plugin under plugins/ that passes its test
   dist             the gateway as it is shipped: optimised from a profile of itself; prints where it is
+  cassandra        a real Cassandra for the tests; `cassandra start N` runs a cluster of N nodes until Ctrl-C
+  faults [SECONDS] plays faults with three nodes of Cassandra for 20 minutes and checks that nothing is lost
   bench [ARGS]     the benchmark; see docs/benchmarks.md
 ";
 
@@ -36,6 +39,10 @@ fn main() -> ExitCode {
         ["plugins"] => plugins::build(),
         ["run"] => run::run(),
         ["run", "--check"] => run::check(),
+        ["cassandra"] => cassandra::prepare(),
+        ["cassandra", "start", nodes] => cassandra::start(nodes),
+        ["faults"] => test::faults("1200"),
+        ["faults", seconds] => test::faults(seconds),
         ["new-plugin", name] => new_plugin::new_plugin(name),
         ["dist"] => dist::dist(),
         ["bench", rest @ ..] => bench::bench(rest),

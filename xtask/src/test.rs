@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::cargo::{cargo, root, tool};
-use crate::plugins;
+use crate::{cassandra, plugins};
 
 /// The crate of each room.
 const ROOMS: &[(&str, &str)] = &[
@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("weir", "weir"),
     ("sdk", "plugin-sdk"),
     ("tests", "weir-tests"),
+    ("cassandra", "weir-cassandra-harness"),
     ("bench", "weir-bench"),
     ("xtask", "xtask"),
 ];
@@ -21,10 +22,27 @@ const ROOMS: &[(&str, &str)] = &[
 /// Everything: plugins and rooms natively, and the gateway as a whole.
 pub fn everything() -> Outcome {
     eprintln!("xtask: the first build takes about ten minutes on two cores: the gateway holds a compiler for plugins");
+    // First: what cannot be had is told before minutes of building.
+    cassandra::prepare()?;
     plugins::build()?;
     // All of the workspace in one command: every crate is built once, with one set of features, and the gateway's binary,
     // which the end-to-end tests start, is built before the first test runs.
     tool(cargo().args(["test", "--workspace"]))
+}
+
+/// Plays faults with real nodes for that long, in an order that the printed seed gives again, and checks the history.
+pub fn faults(seconds: &str) -> Outcome {
+    if seconds.parse::<u64>().is_err() {
+        return Err(format!("xtask: `{seconds}` is no number of seconds"));
+    }
+    cassandra::prepare()?;
+    let mut command = cargo();
+    command.args(["test", "-p", "weir-store", "--lib", "--", "--nocapture", "--exact"]);
+    tool(
+        command
+            .arg("cassandra::tests::schedule::no_answered_write_is_lost_whatever_happens_to_the_nodes")
+            .env("WEIR_FAULTS_SECONDS", seconds),
+    )
 }
 
 /// One room. For the end-to-end tests the gateway is built first.
@@ -33,6 +51,9 @@ pub fn room(name: &str) -> Outcome {
         let names: Vec<_> = ROOMS.iter().map(|(room, _)| *room).collect();
         return Err(format!("xtask: `{name}` is not a room; there are {}", names.join(", ")));
     };
+    if ["store", "tests", "cassandra"].contains(&name) {
+        cassandra::prepare()?;
+    }
     if ["plugin-host", "tests"].contains(&name) {
         plugins::build()?;
     }

@@ -13,12 +13,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime", &["weir-model", "weir-store", "weir-plugin-host", "weir-proxy", "weir-admin"]),
     ("plugin-sdk", &[]),
     // The harness speaks to the built binary; from the tasks it takes the sample and the tour.
-    ("tests", &["xtask"]),
+    ("tests", &["xtask", "weir-cassandra-harness"]),
+    // Knows processes and sockets only, so that the store's own tests may use it, too: those make no edge here.
+    ("tests/cassandra", &[]),
     // Measures whole requests on the built binary; beside it, single calls of plugins in the plugin host, and the same work for Envoy.
     ("bench", &[]),
     ("bench/phases", &["weir-model", "weir-plugin-host"]),
     ("bench/envoy-filter", &[]),
-    ("xtask", &[]),
+    // Where Cassandra is kept, and how a cluster for developers starts.
+    ("xtask", &["weir-cassandra-harness"]),
     ("tools/componentize", &[]),
     // A workspace of its own, for cargo-fuzz.
     ("runtime/proxy/fuzz", &["weir-model", "weir-proxy"]),
