@@ -3,6 +3,7 @@
 
 use crate::control;
 use crate::exit::Exit;
+use crate::node::store::cassandra_options;
 use crate::node::{NodeError, cluster_key, directory, own_compiler};
 use crate::prefix::Prefix;
 use crate::settings::{Settings, Whereabouts};
@@ -15,7 +16,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use weir_model::{Kind, Selection, View};
 use weir_plugin_host::{Host, HostSettings};
-use weir_store::{Embedded, EmbeddedOptions, OpenError, Store, Verified};
+use weir_store::{Cassandra, CassandraOptions, Embedded, EmbeddedOptions, OpenError, Readiness, Store, Verified, replica_folder};
 
 /// Nobody waits for a check longer than a start may take. Each GiB of store takes a few seconds to read and to hash.
 const STORE_WAIT: Duration = Duration::from_secs(120);
@@ -31,10 +32,40 @@ pub fn check(settings: &Settings, node: &Whereabouts) -> Exit {
             println!("process {} runs on it: its store is not checked while it is in use (stop it first)", running.pid);
             told_by_node(node)
         }
-        Ok(None) => stored(&prefix.store(), &EmbeddedOptions { cluster_key: cluster_key(settings) }, local),
+        Ok(None) => match cassandra_options(settings) {
+            None => stored(&prefix.store(), &EmbeddedOptions { cluster_key: cluster_key(settings), ..Default::default() }, local),
+            Some(options) => shared(&prefix, options),
+        },
         Err(error) => wrong(&error),
     };
     if sound { Exit::Success } else { Exit::Failed }
+}
+
+/// Whether the shared store is to be had, and this node's replica of it, if there is one, is sound.
+fn shared(prefix: &Prefix, options: CassandraOptions) -> bool {
+    let points = options.contact_points.join(", ");
+    let asked = options.clone();
+    let ready = match within(STORE_WAIT, move || Cassandra::readiness(&asked)) {
+        Some(Ok(Readiness::Ready)) => {
+            println!("Cassandra at {points} answers, and the tables are there");
+            true
+        }
+        Some(Ok(readiness)) => wrong(&readiness),
+        Some(Err(cause)) => wrong(&cause),
+        None => wrong(&format!("Cassandra at {points} has not answered within {} s", STORE_WAIT.as_secs())),
+    };
+    if ready {
+        match Cassandra::advice(&options) {
+            Ok(advice) => advice.iter().for_each(|line| println!("advice: {line}")),
+            Err(cause) => println!("what Cassandra's own settings are could not be asked: {cause}"),
+        }
+    }
+    let folder = replica_folder(prefix.path());
+    let replica = match read_through(within(STORE_WAIT, move || Cassandra::verify(folder, options.cluster_key))) {
+        Found::Wrong => false,
+        Found::Nothing | Found::Sound => true,
+    };
+    ready && replica
 }
 
 /// Says it; answers that something is wrong.
@@ -112,7 +143,7 @@ fn read_through(answer: Option<Result<Option<Verified>, OpenError>>) -> Found {
             Found::Wrong
         }
         Some(Ok(None)) => {
-            println!("there is no store yet; the first start makes it");
+            println!("there is no store in the node's folder yet; the first start makes it");
             Found::Nothing
         }
         Some(Ok(Some(seen))) => {

@@ -82,4 +82,7 @@ pub struct Migrations {
     /// bootstrap, up, finish, list, status or reset
     #[arg(value_name = "STEP", default_value = "status")]
     pub step: String,
+    /// For `reset`: that everything in the store is to be deleted
+    #[arg(long)]
+    pub yes: bool,
 }

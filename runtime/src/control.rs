@@ -144,27 +144,6 @@ pub fn trouble(node: &Whereabouts) -> Option<Value> {
     serde_json::from_str::<Value>(&body).ok()?.get("trouble").cloned()
 }
 
-/// `weir migrations`: the embedded store has none to run, and says so rather than pretending.
-pub fn migrations(node: &Whereabouts, step: &str) -> Exit {
-    if !["bootstrap", "up", "finish", "list", "status", "reset"].contains(&step) {
-        eprintln!("weir: `{step}` is not a step; there are bootstrap, up, finish, list, status, reset");
-        return Exit::BadConfiguration;
-    }
-    let store = Prefix::new(&node.prefix).store();
-    if step == "reset" {
-        eprintln!(
-            "weir: the embedded store is a folder: stop the node and move {} away to begin with an empty configuration",
-            store.display()
-        );
-        return Exit::Failed;
-    }
-    println!(
-        "database = embedded: nothing to migrate. The store in {} is made at the first start and carries its own format.",
-        store.display()
-    );
-    Exit::Success
-}
-
 fn running(node: &Whereabouts) -> Option<Running> {
     match Prefix::new(&node.prefix).running() {
         Ok(Some(running)) => return Some(running),

@@ -5,6 +5,7 @@ mod cli;
 mod control;
 mod exit;
 mod logs;
+mod migrations;
 mod node;
 mod parent;
 mod prefix;
@@ -59,7 +60,7 @@ fn run(command: Command) -> Result<ExitCode, ExitCode> {
         }
         Command::Health(which) => control::health(&whereabouts(&which)?),
         Command::Status(which) => control::status(&whereabouts(&which)?),
-        Command::Migrations(cli::Migrations { which, step }) => control::migrations(&whereabouts(&which)?, &step),
+        Command::Migrations(cli::Migrations { which, step, yes }) => migrations::run(&settings(&which)?, &step, yes),
         Command::Version(_) => {
             println!("weir {}", env!("CARGO_PKG_VERSION"));
             Exit::Success

@@ -9,6 +9,7 @@ mod follow;
 mod listen;
 mod signals;
 mod status;
+pub mod store;
 mod trouble;
 
 use crate::exit::Exit;
@@ -30,7 +31,7 @@ pub use trouble::Trouble;
 use weir_plugin_host::{Compiler, Host, HostError, HostSettings};
 use weir_proxy::Proxy;
 use weir_proxy::snapshot::SnapshotError;
-use weir_store::{Embedded, EmbeddedOptions, OpenError, Store, StoreError};
+use weir_store::{OpenError, StoreError};
 
 /// Threads for the Admin API and the status address: apart from the workers, so that both answer while the workers are busy.
 const CONTROL_THREADS: usize = 2;
@@ -155,7 +156,7 @@ fn start(settings: Settings, origin: Origin) -> Result<Node, NodeError> {
     let signals = runtime.block_on(async { Signals::listen() }).map_err(NodeError::Threads)?;
     // Addresses before the store: an address that is taken is the most frequent fault and must not cost a minute of compiling.
     let listeners = listen::Bound::all(&settings, &prefix)?;
-    let store: Arc<dyn Store> = Embedded::open(prefix.store(), EmbeddedOptions { cluster_key: cluster_key(&settings) })?;
+    let store = store::open(&settings, &prefix)?;
     let host = Host::new(HostSettings::new(settings.proxy.workers, prefix.cache(), own_compiler()?))?;
     // Stock before `plugins_dir` before the store: each is refused a name that stands before it, or goes before it, by rule.
     let trouble = Trouble::default();

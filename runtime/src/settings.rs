@@ -3,12 +3,14 @@
 //! Everything is read to the end and every fault is told at once. What this version does not build is refused by name: no
 //! setting is taken and then ignored. Nothing here opens a socket or a store.
 
+pub mod database;
 pub mod faults;
 pub mod listen;
 mod proxy;
 mod source;
 
 use crate::tls;
+use database::Database;
 use faults::{Fault, Faults, Place};
 use ipnet::IpNet;
 use listen::Listen;
@@ -73,6 +75,8 @@ impl std::fmt::Debug for Secret {
 pub struct Settings {
     /// The folder of everything that the node owns.
     pub prefix: PathBuf,
+    /// Where the configuration is kept.
+    pub database: Database,
     /// Where clients come in.
     pub proxy_listen: Vec<Listen>,
     /// Where the Admin API is.
@@ -108,9 +112,10 @@ impl Settings {
     }
 
     fn read(mut source: Source, prefix: Option<&Path>) -> Result<Self, Faults> {
-        refuse_what_is_not_built(&mut source);
+        let database = database::read(&mut source);
         let prefix = folder(&mut source, prefix);
         let settings = Self {
+            database,
             proxy_listen: listeners(&mut source, "proxy_listen", "0.0.0.0:8000, 0.0.0.0:8443 ssl"),
             admin_listen: listeners(&mut source, "admin_listen", "127.0.0.1:8001, 127.0.0.1:8444 ssl"),
             status_listen: listeners(&mut source, "status_listen", "127.0.0.1:8007"),
@@ -188,7 +193,7 @@ impl Settings {
         put("proxy_listen", json!(listens(&self.proxy_listen)));
         put("admin_listen", json!(listens(&self.admin_listen)));
         put("status_listen", json!(listens(&self.status_listen)));
-        put("database", json!("embedded"));
+        self.database.describe(&mut put);
         put("ssl_cert", json!(file(&self.ssl, |pair| &pair.certificate)));
         put("ssl_cert_key", json!(file(&self.ssl, |pair| &pair.key)));
         put("admin_ssl_cert", json!(file(&self.admin_ssl, |pair| &pair.certificate)));
@@ -210,9 +215,11 @@ impl Settings {
         let (ours, theirs) = (self.described(), other.described());
         let mut names: Vec<_> =
             ours.into_iter().filter(|(key, value)| theirs.get(key) != Some(value)).map(|(key, _)| key).collect();
-        for (name, differs) in
-            [("admin_token", self.admin_token != other.admin_token), ("cluster_key_file", self.cluster_key != other.cluster_key)]
-        {
+        for (name, differs) in [
+            ("admin_token", self.admin_token != other.admin_token),
+            ("cluster_key_file", self.cluster_key != other.cluster_key),
+            ("cassandra_password", self.database.password_differs(&other.database)),
+        ] {
             names.extend(differs.then(|| name.to_owned()));
         }
         names
@@ -277,23 +284,6 @@ fn folder(source: &mut Source, given: Option<&Path>) -> PathBuf {
 
 fn drain_timeout(source: &mut Source) -> Duration {
     Duration::from_millis(source.number("drain_timeout_ms", 0, DRAIN_MOST_MS).unwrap_or(DRAIN_DEFAULT_MS))
-}
-
-fn refuse_what_is_not_built(source: &mut Source) {
-    let database = source.parsed("database", |text| match text {
-        "embedded" => Ok(()),
-        "cassandra" => Err("`cassandra` is not in this version; the embedded store is: `database = \"embedded\"`".to_owned()),
-        "postgres" | "off" => Err(format!("`{text}` is Kong's; Weir stores in `embedded`")),
-        other => Err(format!("`{other}` is not a store; there is `embedded`")),
-    });
-    let reason = match database {
-        Some(()) => "is for `database = \"cassandra\"`, and the database is embedded",
-        None => "is for `database = \"cassandra\"`, which is not in this version",
-    };
-    source.refuse_all("cassandra_", reason);
-    let reason = "is how often a node asks a shared database, which is not in this version: \
-                  the embedded store tells its node of every write at once";
-    source.refuse_all("db_update_frequency", reason);
 }
 
 fn listeners(source: &mut Source, key: &'static str, default: &str) -> Vec<Listen> {

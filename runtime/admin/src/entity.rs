@@ -64,6 +64,8 @@ pub(crate) async fn write(
         | Endpoint::Validate(_)
         | Endpoint::PluginSchema(_)
         | Endpoint::ConfigSchema(_)
+        | Endpoint::ClusterNodes
+        | Endpoint::Transaction(_)
         | Endpoint::Chain(_) => return Err(Fault::NotFound),
     };
     let wish = Arc::new(Wish { kind, mode, place, input: input.fields, form: input.form, autos: autos() });

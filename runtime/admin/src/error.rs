@@ -5,7 +5,7 @@
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
-use weir_model::{ComponentRefusal, Refusal};
+use weir_model::{ComponentRefusal, Refusal, Revision};
 use weir_store::{StoreError, WriteError};
 
 /// Why a request was not answered with what it asked for.
@@ -64,6 +64,14 @@ pub(crate) enum Fault {
     /// The state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// This node does not have the revision that the reader wants to see at least.
+    #[error("this node has revision {has} and not {wanted} yet")]
+    NotYet {
+        /// What the reader wants.
+        wanted: Revision,
+        /// What there is.
+        has: Revision,
+    },
     /// Others changed the same entity again and again while its plugin was asked.
     #[error("the entity changed while the request was judged")]
     Raced,
@@ -119,7 +127,12 @@ impl Fault {
             Fault::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"weir\""));
             }
-            Fault::Write(WriteError::Busy { .. }) => {
+            Fault::Write(WriteError::Unknown { transaction: Some(transaction), .. }) => {
+                if let Ok(value) = HeaderValue::from_str(&format!("/transactions/{transaction}")) {
+                    headers.insert(header::LOCATION, value);
+                }
+            }
+            Fault::NotYet { .. } | Fault::Write(WriteError::Busy { .. }) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
@@ -158,6 +171,9 @@ impl Fault {
             Fault::Refused(refusal) => refused(refusal),
             Fault::Write(error) => unwritten(error),
             Fault::Store(error) => plain(S::SERVICE_UNAVAILABLE, error.to_string()),
+            Fault::NotYet { .. } => {
+                plain(S::SERVICE_UNAVAILABLE, format!("{self}; ask again in a moment, or ask the node that answered the write"))
+            }
             Fault::Raced => {
                 plain(S::CONFLICT, "The entity changed again and again while this request was judged; read it and try again")
             }
@@ -209,6 +225,11 @@ fn unwritten(error: &WriteError) -> (StatusCode, Value) {
     match error {
         WriteError::Refused(refusal) => refused(refusal),
         WriteError::TooLarge { .. } => plain(S::PAYLOAD_TOO_LARGE, error.to_string()),
+        WriteError::Unknown { transaction: Some(transaction), .. } => with(
+            plain(S::SERVICE_UNAVAILABLE, format!("{error}; ask GET /transactions/{transaction} before you write again")),
+            "transaction",
+            transaction.to_string(),
+        ),
         WriteError::Busy { .. } | WriteError::Unavailable { .. } | WriteError::Unknown { .. } => {
             plain(S::SERVICE_UNAVAILABLE, error.to_string())
         }

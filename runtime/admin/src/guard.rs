@@ -8,7 +8,7 @@ use crate::context::AdminContext;
 use crate::error::Fault;
 use crate::path::{self, Endpoint};
 use crate::query::Query;
-use crate::{body, component, entity, information, read, schemas};
+use crate::{body, cluster, component, entity, information, read, schemas};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -70,6 +70,10 @@ async fn dispatch(context: Arc<AdminContext>, request: Request<Body>) -> Result<
 async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Body>) -> Result<Response<Body>, Fault> {
     let query = Query::parse(request.uri().query())?;
     let path = request.uri().path().trim_end_matches('/').to_owned();
+    cluster::at_least(&context, &query).await?;
+    if let Endpoint::Transaction(id) = &endpoint {
+        return cluster::transaction(&context, id).await;
+    }
     // Reading the store's file and asking the plugins may block.
     blocking(move || match endpoint {
         Endpoint::Root => information::root(&context),
@@ -87,8 +91,9 @@ async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Bo
         Endpoint::Entity(kind, key) => read::one(&context, kind, &key, None),
         Endpoint::NestedEntity(parent, kind, key) => read::one(&context, kind, &key, Some(&parent)),
         Endpoint::Foreign(via) => read::foreign(&context, &via),
-        // It has no GET; `methods` says so.
-        Endpoint::Validate(_) => Err(Fault::NotFound),
+        Endpoint::ClusterNodes => Ok(cluster::nodes(&context)),
+        // The one has no GET, `methods` says so; the other was answered above.
+        Endpoint::Validate(_) | Endpoint::Transaction(_) => Err(Fault::NotFound),
     })
     .await
 }
@@ -100,6 +105,22 @@ async fn change(
     request: Request<Body>,
 ) -> Result<Response<Body>, Fault> {
     let (parts, sent) = request.into_parts();
+    // Judged before anything is done.
+    let wait = cluster::wait_for(&context, &Query::parse(parts.uri.query())?)?;
+    let response = changed(context.clone(), endpoint, method, parts, sent).await?;
+    Ok(match wait {
+        Some(at_most) => cluster::served_by_all(&context, response, at_most).await,
+        None => response,
+    })
+}
+
+async fn changed(
+    context: Arc<AdminContext>,
+    endpoint: Endpoint,
+    method: Method,
+    parts: http::request::Parts,
+    sent: Body,
+) -> Result<Response<Body>, Fault> {
     match (endpoint, method) {
         (Endpoint::Collection(Kind::Component), Method::POST) => {
             let query = Query::parse(parts.uri.query())?;

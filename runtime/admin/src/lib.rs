@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod cluster;
 mod component;
 mod context;
 mod entity;

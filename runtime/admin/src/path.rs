@@ -28,6 +28,10 @@ pub(crate) enum Endpoint {
     ConfigSchema(String),
     /// `/routes/{route}/chain`
     Chain(String),
+    /// `/cluster/nodes`
+    ClusterNodes,
+    /// `/transactions/{id}`
+    Transaction(String),
     /// `/upstreams`: a kind of Kong's that Weir does not have.
     Absent,
     /// `/services`
@@ -92,6 +96,8 @@ fn fixed(segments: &[&str]) -> Option<Endpoint> {
     Some(match segments {
         ["status"] => Endpoint::Status,
         ["endpoints"] => Endpoint::Endpoints,
+        ["cluster", "nodes"] => Endpoint::ClusterNodes,
+        ["transactions", id] => Endpoint::Transaction(own(id)),
         ["tags"] => Endpoint::Tags(None),
         ["tags", tag] => Endpoint::Tags(Some(own(tag))),
         [kind] if ABSENT.contains(kind) => Endpoint::Absent,
@@ -155,6 +161,8 @@ impl Endpoint {
             | Endpoint::Schema(_)
             | Endpoint::PluginSchema(_)
             | Endpoint::ConfigSchema(_)
+            | Endpoint::ClusterNodes
+            | Endpoint::Transaction(_)
             | Endpoint::Chain(_) => vec![get],
         }
     }
@@ -171,6 +179,7 @@ impl Endpoint {
 pub(crate) fn all() -> Vec<String> {
     let mut paths: Vec<String> = [
         "/",
+        "/cluster/nodes",
         "/endpoints",
         "/plugins/enabled",
         "/plugins/schema/{name}",
@@ -181,6 +190,7 @@ pub(crate) fn all() -> Vec<String> {
         "/status",
         "/tags",
         "/tags/{tags}",
+        "/transactions/{id}",
     ]
     .map(str::to_owned)
     .to_vec();

@@ -82,7 +82,7 @@ impl NodeFacts for Facts {
     }
     fn info(&self) -> NodeInfo {
         NodeInfo {
-            hostname: std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default(),
+            hostname: super::store::hostname(),
             node_id: self.node_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: self.settings.clone(),

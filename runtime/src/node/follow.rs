@@ -15,7 +15,7 @@ use weir_model::{Kind, Op, Revision, View};
 use weir_plugin_host::Host;
 use weir_proxy::Proxy;
 use weir_proxy::snapshot::{Snapshot, SnapshotBuilder};
-use weir_store::{Store, StoreError};
+use weir_store::{OwnState, Store, StoreError};
 
 /// Transactions read at once. A backlog is applied in bites of this many, so that its memory stays bounded.
 const TRANSACTIONS_AT_ONCE: usize = 1000;
@@ -39,6 +39,8 @@ pub struct Follower {
     trouble: Trouble,
     /// Whether components changed since the last swap, so that some may have to go after the next.
     components_changed: bool,
+    /// Which history the view is of.
+    cluster: String,
 }
 
 impl Follower {
@@ -55,7 +57,9 @@ impl Follower {
         let snapshot = builder.load(Arc::clone(&view))?;
         let serving = watch::Sender::new(view.revision());
         trouble.plugins_dir(components.refused());
-        let follower = Self { store, components, builder, view, serving, trouble, components_changed: false };
+        let cluster = store.status().cluster;
+        let follower = Self { store, components, builder, view, serving, trouble, components_changed: false, cluster };
+        follower.tell();
         follower.tell_missing(&snapshot);
         Ok((follower, snapshot))
     }
@@ -99,8 +103,8 @@ impl Follower {
         match self.next_snapshot() {
             Ok(None) => {}
             Ok(Some(snapshot)) => {
-                self.publish(snapshot, proxy);
                 self.trouble.caught_up();
+                self.publish(snapshot, proxy);
             }
             Err(error) => {
                 tracing::error!(
@@ -108,18 +112,32 @@ impl Follower {
                     "the new configuration cannot be served; the last one stays"
                 );
                 self.trouble.behind(error.to_string());
+                self.tell();
             }
         }
+    }
+
+    /// The other nodes on this store learn what this one serves, and why not more.
+    fn tell(&self) {
+        self.store.tell(&OwnState { serving: *self.serving.borrow(), trouble: self.trouble.snapshot_error() });
     }
 
     fn next_snapshot(&mut self) -> Result<Option<Arc<Snapshot>>, NodeError> {
         // The view first: what is committed after it is left for the next round.
         let view = self.store.view()?;
         // A node that is behind tries again even if nothing is new: the builder reads the whole view after a failure.
-        if view.revision() <= self.view.revision() && !self.trouble.is_behind() {
+        let cluster = self.store.status().cluster;
+        let is_another_history = std::mem::replace(&mut self.cluster, cluster.clone()) != cluster;
+        if view.revision() <= self.view.revision() && !is_another_history && !self.trouble.is_behind() {
             return Ok(None);
         }
-        let snapshot = match self.ops_until(view.revision()) {
+        // An operator has told this node to take the store's history: its revisions say nothing of ours.
+        let ops = if is_another_history {
+            Err(StoreError::Trimmed { floor: view.revision() })
+        } else {
+            self.ops_until(view.revision())
+        };
+        let snapshot = match ops {
             Ok(ops) => {
                 self.components_changed |= ops.iter().any(|op| op.key().0 == Kind::Component);
                 // Components before the snapshot: its entries are made from them.
@@ -165,6 +183,7 @@ impl Follower {
         }
         // Last: whoever waits for the revision may send a request at once.
         self.serving.send_replace(revision);
+        self.tell();
         tracing::debug!(revision = revision.0, "serving");
     }
 

@@ -65,6 +65,10 @@ impl Faults {
         self.list.push(fault);
     }
     /// Whether there is none.
+    pub fn names(&self, key: &str) -> bool {
+        self.list.iter().any(|fault| fault.key.as_deref() == Some(key))
+    }
+    /// Nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -80,6 +80,10 @@ impl Source {
     pub fn place(&self, key: &str) -> Option<&Place> {
         self.given.get(key).map(|(_, place)| place)
     }
+    /// Whether a fault of a key was noted.
+    pub fn has_fault(&self, key: &str) -> bool {
+        self.faults.names(key)
+    }
     /// Notes a fault of a key: at its place if it was given, else of the whole.
     pub fn fault(&mut self, key: &str, reason: impl Into<String>) {
         let place = self.place(key).cloned().unwrap_or(Place::Absent);
@@ -189,7 +193,8 @@ fn raw(value: DeValue<'_>) -> Result<Raw, String> {
             };
             list.into_iter().map(|value| text(value.into_inner())).collect::<Result<_, _>>().map(Raw::List)
         }
-        DeValue::Float(_) => Err("no setting is a fraction; use the smaller unit that the setting's name ends with".to_owned()),
+        // Whether a setting takes a fraction is known where it is read.
+        DeValue::Float(number) => Ok(Raw::Number(number.to_string())),
         DeValue::Datetime(_) => Err("no setting is a date".to_owned()),
         DeValue::Table(_) => Err("settings are not grouped: write `key = value` without a [table]".to_owned()),
     }

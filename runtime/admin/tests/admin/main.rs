@@ -4,6 +4,7 @@
 
 mod bodies;
 mod clients;
+mod cluster;
 mod components;
 mod door;
 mod entities;

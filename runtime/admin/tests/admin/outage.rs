@@ -4,8 +4,8 @@ use crate::support::{Admin, Setting};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::watch;
-use weir_model::{Digest, Revision, Transaction, View};
-use weir_store::{BoxFuture, Plan, Store, StoreError, StoreStatus, WriteError, Written};
+use weir_model::{Digest, Revision, Transaction, TransactionId, View};
+use weir_store::{BoxFuture, NodeState, Outcome, OwnState, Plan, Store, StoreError, StoreStatus, WriteError, Written};
 
 struct Broken {
     moves: watch::Sender<Revision>,
@@ -47,6 +47,16 @@ impl Store for Broken {
             writes_waiting: 0,
             holding: Some("the disk is full; make room".to_owned()),
         }
+    }
+    fn outcome(&self, _: TransactionId) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        Box::pin(async { Err(away()) })
+    }
+    fn tell(&self, _: &OwnState) {}
+    fn nodes(&self) -> Vec<NodeState> {
+        Vec::new()
+    }
+    fn nodes_moved(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
     }
 }
 

@@ -3,6 +3,7 @@
 //! The replica answers every read, also while Cassandra is away; the journal decides every write. What the journal guarantees is in
 //! `journal`, which file the replica is in `local`.
 
+mod advice;
 mod blobs;
 #[cfg(test)]
 mod broken;
@@ -18,6 +19,7 @@ use crate::hash::Hashes;
 use crate::local::{LocalStore, file, folder, writer};
 use crate::replica::blobs::MAX_BLOB_BYTES;
 use crate::replica::meta::Role;
+use crate::replica::verify::Verified;
 use crate::{
     BoxFuture, NodeIdentity, NodeState, OpenError, Outcome, OwnState, Plan, Store, StoreError, StoreStatus, WriteError, Written,
 };
@@ -146,6 +148,22 @@ impl Cassandra {
             let session = connection::connect(options).await?;
             schema::readiness(&session, &options.keyspace).await.map_err(|error| error.to_string())
         })
+    }
+
+    /// What of Cassandra's own settings weakens what is promised, and what to do about it.
+    pub fn advice(options: &CassandraOptions) -> Result<Vec<String>, String> {
+        once(advice::advice(options))
+    }
+
+    /// Reads a replica that no process has open from end to end and proves it. Nothing if there is none.
+    pub fn verify(path: impl AsRef<Path>, cluster_key: Option<[u8; 32]>) -> Result<Option<Verified>, OpenError> {
+        let path = path.as_ref();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let folder = folder::Folder::claim(path)?;
+        let Some((cluster, file)) = folder.find()? else { return Ok(None) };
+        file::verify(&file, Role::Replica, cluster, &Hashes::new(cluster_key)).map(Some)
     }
 
     /// Drops the keyspace with everything in it.

@@ -121,10 +121,9 @@ impl Nodes {
             let begun = Instant::now();
             if let Ok(prepared) = connection.prepared() {
                 let now = (own.borrow_and_update().clone(), *revisions.borrow_and_update());
-                if written.as_ref().is_none_or(|(last, at): &(_, Instant)| *last != now || at.elapsed() >= BEAT) {
-                    if self.write(&prepared, &now.0, now.1, KEPT_SECONDS).await.is_ok() {
-                        written = Some((now, Instant::now()));
-                    }
+                let due = written.as_ref().is_none_or(|(last, at): &(_, Instant)| *last != now || at.elapsed() >= BEAT);
+                if due && self.write(&prepared, &now.0, now.1, KEPT_SECONDS).await.is_ok() {
+                    written = Some((now, Instant::now()));
                 }
                 match self.read(&prepared).await {
                     Ok(rows) => self.note(rows),

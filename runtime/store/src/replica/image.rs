@@ -10,8 +10,11 @@ use weir_model::{Kind, Revision};
 /// Bytes after which a piece ends: some thousands of entities, which one commit takes in well.
 const PART_BYTES: usize = 4 << 20;
 
-/// The next piece after `after` (a key of the state table; empty at first), and where to go on; nothing at the end.
-pub(crate) fn part(state: &impl State, after: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReplicaError> {
+/// A piece, and the key of the state table after which the next begins.
+pub(crate) type PartAndKey = (Vec<u8>, Vec<u8>);
+
+/// The next piece after `after` (empty at first); nothing at the end.
+pub(crate) fn part(state: &impl State, after: &[u8]) -> Result<Option<PartAndKey>, ReplicaError> {
     let (mut bytes, mut last) = (Vec::new(), Vec::new());
     for row in query::rows_under(state, keys::ENTITIES, Some(after).filter(|after| !after.is_empty()))? {
         let (key, value) = row?;

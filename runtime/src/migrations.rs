@@ -1,0 +1,88 @@
+//! `weir migrations`: makes the tables of a shared store, says whether they are there, takes them away.
+
+use crate::exit::Exit;
+use crate::node::store::cassandra_options;
+use crate::prefix::Prefix;
+use crate::settings::Settings;
+use weir_store::{Cassandra, CassandraOptions, Readiness};
+
+/// The steps that there are.
+const STEPS: &[&str] = &["bootstrap", "up", "finish", "list", "status", "reset"];
+
+/// Runs a step. With the embedded store there is nothing to do, and that is said rather than pretended.
+pub fn run(settings: &Settings, step: &str, sure: bool) -> Exit {
+    if !STEPS.contains(&step) {
+        eprintln!("weir: `{step}` is not a step; there are {}", STEPS.join(", "));
+        return Exit::BadConfiguration;
+    }
+    let Some(options) = cassandra_options(settings) else { return embedded(settings, step) };
+    match step {
+        "bootstrap" => said(Cassandra::bootstrap(&options)),
+        "reset" if !sure => {
+            eprintln!(
+                "weir: this deletes keyspace {} with the whole configuration; say `weir migrations reset --yes` if you mean it. Nodes \
+                 that run go on serving what they have, and hold",
+                options.keyspace
+            );
+            Exit::Failed
+        }
+        "reset" => said(Cassandra::reset(&options).map(|()| vec![format!("keyspace {} is gone", options.keyspace)])),
+        _ => look(&options, step),
+    }
+}
+
+fn look(options: &CassandraOptions, step: &str) -> Exit {
+    let readiness = match Cassandra::readiness(options) {
+        Ok(readiness) => readiness,
+        Err(cause) => return failed(&cause),
+    };
+    match (step, readiness) {
+        ("list", readiness) => {
+            println!(
+                "bootstrap: keyspace, tables and an empty journal: {}",
+                if readiness == Readiness::Missing { "to do" } else { "done" }
+            );
+            Exit::Success
+        }
+        ("up" | "finish", Readiness::Ready) => {
+            println!("nothing to do: {readiness}");
+            Exit::Success
+        }
+        (_, Readiness::Ready) => {
+            println!("{readiness}");
+            Exit::Success
+        }
+        (_, readiness) => failed(&readiness),
+    }
+}
+
+fn embedded(settings: &Settings, step: &str) -> Exit {
+    let store = Prefix::new(&settings.prefix).store();
+    if step == "reset" {
+        eprintln!(
+            "weir: the embedded store is a folder: stop the node and move {} away to begin with an empty configuration",
+            store.display()
+        );
+        return Exit::Failed;
+    }
+    println!(
+        "database = embedded: nothing to migrate. The store in {} is made at the first start and carries its own format.",
+        store.display()
+    );
+    Exit::Success
+}
+
+fn said(outcome: Result<Vec<String>, String>) -> Exit {
+    match outcome {
+        Ok(lines) => {
+            lines.iter().for_each(|line| println!("{line}"));
+            Exit::Success
+        }
+        Err(cause) => failed(&cause),
+    }
+}
+
+fn failed(cause: &dyn std::fmt::Display) -> Exit {
+    eprintln!("weir: {cause}");
+    Exit::Failed
+}

@@ -1,0 +1,77 @@
+//! What of Cassandra's own settings weakens what the store promises, and what to do about it.
+
+use super::CassandraOptions;
+use super::connection;
+use scylla::client::session::Session;
+use scylla::statement::Consistency;
+use scylla::statement::unprepared::Statement;
+use std::collections::HashMap;
+
+/// Asks a node of Cassandra; answers what should be otherwise, one sentence each.
+pub(super) async fn advice(options: &CassandraOptions) -> Result<Vec<String>, String> {
+    let session = connection::connect(options).await?;
+    let settings: HashMap<String, String> = rows(&session, "SELECT name, value FROM system_views.settings", ()).await?;
+    let value = |name: &str| settings.get(name).map(String::as_str).unwrap_or_default();
+    let mut advice = Vec::new();
+    if value("commitlog_sync") == "periodic" {
+        advice.push(
+            "commitlog_sync is `periodic`: if most nodes lose power at once, changes of the last seconds that were answered are gone; \
+             set it to `batch` or `group`"
+                .to_owned(),
+        );
+    }
+    if value("paxos_variant") != "v2" {
+        advice.push(
+            "paxos_variant is `v1`: while nodes of Cassandra are added or removed, two changes could take one place; set it to `v2`, and \
+             paxos_state_purging to `repaired`"
+                .to_owned(),
+        );
+    }
+    let select = "SELECT keyspace_name, replication FROM system_schema.keyspaces";
+    let replication: HashMap<String, HashMap<String, String>> = rows(&session, select, ()).await?;
+    if let Some(copies) = replication.get(&options.keyspace).and_then(fewest_copies) {
+        match copies {
+            1 => advice.push(format!(
+                "keyspace {} has one copy: while its node is down no change can be made, and if its disk is lost, only the gateways \
+                 have the configuration (`weir cluster republish`); three copies bear the loss of one",
+                options.keyspace
+            )),
+            2 => advice.push(format!(
+                "keyspace {} has two copies: a change needs both nodes, so either of them being down stops changes (traffic is served all \
+                 the same); three copies bear the loss of one",
+                options.keyspace
+            )),
+            _ => {}
+        }
+    }
+    if options.credentials.is_some() && replication.get("system_auth").and_then(fewest_copies) == Some(1) {
+        advice.push(
+            "system_auth has one copy: while its node is down nobody can log in; raise its replication and repair it".to_owned(),
+        );
+    }
+    if options.cluster_key.is_none() {
+        advice.push(
+            "cluster_key_file is not set: whoever can write the keyspace can change the configuration without being noticed"
+                .to_owned(),
+        );
+    }
+    Ok(advice)
+}
+
+/// The fewest copies that a data centre has; nothing if the class does not say.
+fn fewest_copies(replication: &HashMap<String, String>) -> Option<u32> {
+    replication.iter().filter(|(name, _)| *name != "class").filter_map(|(_, copies)| copies.parse().ok()).min()
+}
+
+async fn rows<V>(session: &Session, text: &str, values: ()) -> Result<HashMap<String, V>, String>
+where
+    V: for<'f> scylla::deserialize::value::DeserializeValue<'f, 'f>,
+{
+    let text_of = |error: &dyn std::fmt::Display| error.to_string();
+    let mut statement = Statement::new(text);
+    statement.set_consistency(Consistency::One);
+    let result = session.query_unpaged(statement, values).await.map_err(|error| text_of(&error))?;
+    let result = result.into_rows_result().map_err(|error| text_of(&error))?;
+    let rows = result.rows::<(String, Option<V>)>().map_err(|error| text_of(&error))?;
+    Ok(rows.flatten().filter_map(|(name, value)| Some((name, value?))).collect())
+}
