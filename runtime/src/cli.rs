@@ -44,6 +44,8 @@ pub enum Command {
     Status(Which),
     /// Prepare the store for this version
     Migrations(Migrations),
+    /// For a node whose history is not the store's: show the nodes, or say which of the two is right
+    Cluster(Cluster),
     /// Print the version
     Version(Which),
     /// Compile one component from standard input to standard output; what a node runs for each of its plugins
@@ -71,6 +73,17 @@ pub struct Ending {
     /// Seconds to wait for the end before saying that it did not come [default: what the node itself takes at most, and a little more]
     #[arg(short = 't', long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
+}
+
+/// `weir cluster …`.
+#[derive(Args, Debug)]
+pub struct Cluster {
+    /// Which node.
+    #[command(flatten)]
+    pub which: Which,
+    /// nodes: who is on this store and serves what; adopt: take the store's history; republish: make this node's the store's
+    #[arg(value_name = "STEP", default_value = "nodes", value_parser = ["nodes", "adopt", "republish"])]
+    pub step: String,
 }
 
 /// `weir migrations …`.

@@ -4,7 +4,7 @@
 
 use crate::exit::Exit;
 use crate::prefix::{Address, Prefix, Running};
-use crate::settings::Whereabouts;
+use crate::settings::{Secret, Settings, Whereabouts};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -17,6 +17,8 @@ const STOP_WAIT: Duration = Duration::from_secs(15);
 const DRAIN_SLACK: Duration = Duration::from_secs(15);
 /// A status address that takes longer to answer is not healthy.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
+/// A history may have to be loaded, or written, whole.
+const ADMIN_WAIT: Duration = Duration::from_secs(600);
 /// Figures of a thousand plugins stay below.
 const STATUS_BYTES_MOST: u64 = 16 << 20;
 
@@ -144,6 +146,34 @@ pub fn trouble(node: &Whereabouts) -> Option<Value> {
     serde_json::from_str::<Value>(&body).ok()?.get("trouble").cloned()
 }
 
+/// `weir cluster`: asks the node that runs, by its Admin API.
+pub fn cluster(settings: &Settings, node: &Whereabouts, step: &str) -> Exit {
+    if running(node).is_none() {
+        return Exit::Failed;
+    }
+    let plain = Prefix::new(&node.prefix).listeners().ok().and_then(|listeners| listeners.admin.into_iter().find(|it| !it.tls));
+    let Some(Address { address, .. }) = plain else {
+        eprintln!("weir: the node has no plain address in admin_listen; send POST /cluster/{step} to its Admin API yourself");
+        return Exit::Failed;
+    };
+    let method = if step == "nodes" { "GET" } else { "POST" };
+    let token = settings.admin_token.as_ref().map(|Secret(token)| format!("kong-admin-token: {token}\r\n")).unwrap_or_default();
+    match ask(on_loopback(address), method, &format!("/cluster/{step}"), &token, ADMIN_WAIT) {
+        Ok((200, body)) => {
+            println!("{body}");
+            Exit::Success
+        }
+        Ok((status, body)) => {
+            eprintln!("weir: {address} answered {status}: {body}");
+            Exit::Failed
+        }
+        Err(error) => {
+            eprintln!("weir: {address} does not answer: {error}");
+            Exit::Failed
+        }
+    }
+}
+
 fn running(node: &Whereabouts) -> Option<Running> {
     match Prefix::new(&node.prefix).running() {
         Ok(Some(running)) => return Some(running),
@@ -164,19 +194,29 @@ enum StatusAddress {
 /// Where the node that runs says its status is; a node that listens on all addresses is asked on loopback.
 fn status_address(node: &Whereabouts) -> StatusAddress {
     let Ok(listeners) = Prefix::new(&node.prefix).listeners() else { return StatusAddress::NotYet };
-    let Some(&Address { mut address, .. }) = listeners.status.first() else { return StatusAddress::Off };
+    let Some(&Address { address, .. }) = listeners.status.first() else { return StatusAddress::Off };
+    StatusAddress::At(on_loopback(address))
+}
+
+/// Where a listener on all addresses is reached from here.
+fn on_loopback(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) });
     }
-    StatusAddress::At(address)
+    address
 }
 
-/// One plain GET: status and body. HTTP/1.0 with `close`, so that the body ends where the connection does.
+/// One plain GET: status and body.
 fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    ask(address, "GET", path, "", STATUS_WAIT)
+}
+
+/// One plain request without a body. HTTP/1.0 with `close`, so that the answer ends where the connection does.
+fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, wait: Duration) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, STATUS_WAIT)?;
-    stream.set_read_timeout(Some(STATUS_WAIT))?;
-    stream.set_write_timeout(Some(STATUS_WAIT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    stream.set_read_timeout(Some(wait))?;
+    stream.set_write_timeout(Some(wait))?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nhost: {address}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(STATUS_BYTES_MOST).read_to_string(&mut answer)?;
     let malformed = || std::io::Error::other("the answer is not HTTP");

@@ -61,6 +61,7 @@ fn run(command: Command) -> Result<ExitCode, ExitCode> {
         Command::Health(which) => control::health(&whereabouts(&which)?),
         Command::Status(which) => control::status(&whereabouts(&which)?),
         Command::Migrations(cli::Migrations { which, step, yes }) => migrations::run(&settings(&which)?, &step, yes),
+        Command::Cluster(cli::Cluster { which, step }) => control::cluster(&settings(&which)?, &whereabouts(&which)?, &step),
         Command::Version(_) => {
             println!("weir {}", env!("CARGO_PKG_VERSION"));
             Exit::Success

@@ -63,6 +63,13 @@ impl GatewayBuilder {
             Err(error) => panic!("{error}\n{}", std::fs::read_to_string(prefix.path().join("node.log")).unwrap_or_default()),
         }
     }
+    /// `weir WORDS… -c …` in a folder of its own, with no node in it: exit code and what it printed.
+    pub fn command(mut self, words: &[&str]) -> (i32, String) {
+        let prefix = self.write();
+        let file = prefix.path().join("weir.toml");
+        let output = run(&[words, &["-c", &file.to_string_lossy()]].concat(), prefix.path());
+        (output.status.code().unwrap_or(-1), printed(&output))
+    }
     /// `weir start` that is expected to fail: exit code and what it said.
     pub fn start_refused(mut self) -> (i32, String) {
         let prefix = self.write();

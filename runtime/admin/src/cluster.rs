@@ -23,6 +23,13 @@ pub(crate) fn nodes(context: &AdminContext) -> Response<Body> {
     answer::at(answer::json(StatusCode::OK, &json!({ "data": context.store.nodes(), "revision": revision })), revision)
 }
 
+/// `POST /cluster/adopt` and `POST /cluster/republish`: where the history ends that this node has now.
+pub(crate) async fn answered(context: &AdminContext, revision: Revision) -> Result<Response<Body>, Fault> {
+    let status = context.store.status();
+    let body = json!({ "cluster": status.cluster, "revision": revision });
+    Ok(answer::at(answer::json(StatusCode::OK, &body), revision))
+}
+
 /// `GET /transactions/{id}`: what became of a write whose answer did not say.
 pub(crate) async fn transaction(context: &AdminContext, id: &str) -> Result<Response<Body>, Fault> {
     let Some(transaction) = TransactionId::parse(id) else { return Err(Fault::NotFound) };

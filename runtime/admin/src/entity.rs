@@ -65,6 +65,8 @@ pub(crate) async fn write(
         | Endpoint::PluginSchema(_)
         | Endpoint::ConfigSchema(_)
         | Endpoint::ClusterNodes
+        | Endpoint::Adopt
+        | Endpoint::Republish
         | Endpoint::Transaction(_)
         | Endpoint::Chain(_) => return Err(Fault::NotFound),
     };

@@ -92,8 +92,8 @@ async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Bo
         Endpoint::NestedEntity(parent, kind, key) => read::one(&context, kind, &key, Some(&parent)),
         Endpoint::Foreign(via) => read::foreign(&context, &via),
         Endpoint::ClusterNodes => Ok(cluster::nodes(&context)),
-        // The one has no GET, `methods` says so; the other was answered above.
-        Endpoint::Validate(_) | Endpoint::Transaction(_) => Err(Fault::NotFound),
+        // These have no GET, `methods` says so; or were answered above.
+        Endpoint::Validate(_) | Endpoint::Adopt | Endpoint::Republish | Endpoint::Transaction(_) => Err(Fault::NotFound),
     })
     .await
 }
@@ -128,6 +128,8 @@ async fn changed(
         }
         (Endpoint::Entity(kind, key), Method::DELETE) => entity::delete(context, kind, key, None).await,
         (Endpoint::NestedEntity(parent, kind, key), Method::DELETE) => entity::delete(context, kind, key, Some(parent)).await,
+        (Endpoint::Adopt, _) => cluster::answered(&context, context.store.adopt().await?).await,
+        (Endpoint::Republish, _) => cluster::answered(&context, context.store.republish().await?).await,
         (Endpoint::Validate(name), _) => schemas::validate(context, &name, body::input(&parts.headers, sent).await?).await,
         (endpoint, method) => entity::write(context, endpoint, &method, body::input(&parts.headers, sent).await?).await,
     }

@@ -30,6 +30,10 @@ pub(crate) enum Endpoint {
     Chain(String),
     /// `/cluster/nodes`
     ClusterNodes,
+    /// `/cluster/adopt`
+    Adopt,
+    /// `/cluster/republish`
+    Republish,
     /// `/transactions/{id}`
     Transaction(String),
     /// `/upstreams`: a kind of Kong's that Weir does not have.
@@ -97,6 +101,8 @@ fn fixed(segments: &[&str]) -> Option<Endpoint> {
         ["status"] => Endpoint::Status,
         ["endpoints"] => Endpoint::Endpoints,
         ["cluster", "nodes"] => Endpoint::ClusterNodes,
+        ["cluster", "adopt"] => Endpoint::Adopt,
+        ["cluster", "republish"] => Endpoint::Republish,
         ["transactions", id] => Endpoint::Transaction(own(id)),
         ["tags"] => Endpoint::Tags(None),
         ["tags", tag] => Endpoint::Tags(Some(own(tag))),
@@ -146,7 +152,7 @@ impl Endpoint {
     pub(crate) fn methods(&self) -> Vec<Method> {
         let (get, put, patch, post, delete) = (Method::GET, Method::PUT, Method::PATCH, Method::POST, Method::DELETE);
         match self {
-            Endpoint::Validate(_) => vec![post],
+            Endpoint::Validate(_) | Endpoint::Adopt | Endpoint::Republish => vec![post],
             Endpoint::Collection(_) | Endpoint::Nested(..) => vec![get, post],
             // What a component is comes from its bytes alone.
             Endpoint::Entity(Kind::Component, _) => vec![get, patch, delete],
@@ -179,7 +185,9 @@ impl Endpoint {
 pub(crate) fn all() -> Vec<String> {
     let mut paths: Vec<String> = [
         "/",
+        "/cluster/adopt",
         "/cluster/nodes",
+        "/cluster/republish",
         "/endpoints",
         "/plugins/enabled",
         "/plugins/schema/{name}",

@@ -69,6 +69,12 @@ pub trait Store: Send + Sync {
     fn nodes(&self) -> Vec<NodeState>;
     /// Moves whenever [`Store::nodes`] may answer something else. While somebody holds one, this node looks as often as it follows.
     fn nodes_moved(&self) -> watch::Receiver<u64>;
+    /// Takes the history that the shared store has, whatever it is, and leaves this node's own beside it. Answers where it ends.
+    /// For a node that holds, and an operator who knows that the store is right.
+    fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>>;
+    /// Makes this node's configuration the shared store's, as a new history above every revision that was seen. Answers where it
+    /// ends. For an operator who knows that this node is right; the others hold until they adopt it.
+    fn republish(&self) -> BoxFuture<'_, Result<Revision, WriteError>>;
 }
 
 /// What a node tells of itself.

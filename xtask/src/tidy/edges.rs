@@ -33,6 +33,7 @@ const GUESTS: &[&str] = &["plugins/", "tests/guests/", "plugin-sdk/examples/"];
 /// Crates that one room owns, and who else may name them and why.
 const OWNED: &[(&str, &[&str])] = &[
     ("redb", &["runtime/store"]),
+    ("scylla", &["runtime/store"]),
     ("wasmtime", &["runtime/plugin-host"]),
     ("wasmtime-wasi", &["runtime/plugin-host"]),
     ("axum", &["runtime/admin"]),

@@ -55,6 +55,12 @@ impl Store for Broken {
     fn nodes(&self) -> Vec<NodeState> {
         Vec::new()
     }
+    fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        Box::pin(async { Err(WriteError::Unavailable { cause: "the disk is full; make room".to_owned() }) })
+    }
+    fn republish(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        self.adopt()
+    }
     fn nodes_moved(&self) -> watch::Receiver<u64> {
         watch::channel(0).1
     }

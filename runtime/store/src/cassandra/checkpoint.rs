@@ -6,7 +6,7 @@
 
 use super::blobs;
 use super::connection::Prepared;
-use super::journal::{self, End};
+use super::partition::{self, End};
 use crate::hash::{Hashes, StateSum};
 use crate::local::authority::Base;
 use crate::local::view::LocalView;
@@ -80,7 +80,7 @@ impl Manifest {
 
 /// A state to begin from: the newest checkpoint, or the beginning.
 pub(super) async fn base(prepared: &Prepared, hashes: &Hashes) -> Result<Base, String> {
-    let end = journal::end(prepared, &prepared.tip.serial).await?;
+    let end = partition::end(prepared, &prepared.tip.serial).await?;
     let end = end.ok_or_else(|| super::Readiness::Missing.to_string())?;
     let Some((digest, _)) = end.checkpoint else {
         if end.floor > Revision(0) {
@@ -150,7 +150,7 @@ pub(super) async fn keep_house(
     keeping: Keeping,
     now: u64,
 ) -> Result<bool, String> {
-    let Some(end) = journal::end(prepared, &prepared.tip.serial).await? else { return Ok(false) };
+    let Some(end) = partition::end(prepared, &prepared.tip.serial).await? else { return Ok(false) };
     let meta = view.meta();
     // Only who is up to date knows what is old.
     if end.cluster != meta.cluster || end.revision < meta.tip.revision {
@@ -212,13 +212,13 @@ fn decided(text: &str) -> Statement {
 
 async fn set_checkpoint(prepared: &Prepared, end: &End, digest: Digest, at: Revision) -> Result<bool, String> {
     let cluster = Uuid::from_bytes(*end.cluster.as_bytes());
-    let (digest, at) = (digest.as_bytes().to_vec(), journal::signed(at));
+    let (digest, at) = (digest.as_bytes().to_vec(), partition::signed(at));
     let result = match end.checkpoint {
         Some((_, before)) => {
             let statement = decided(
                 "UPDATE journal SET checkpoint = ?, checkpoint_at = ? WHERE log = 0 IF cluster = ? AND checkpoint_at = ?",
             );
-            prepared.session.query_unpaged(statement, (digest, at, cluster, journal::signed(before))).await
+            prepared.session.query_unpaged(statement, (digest, at, cluster, partition::signed(before))).await
         }
         None => {
             let statement = decided(
@@ -238,15 +238,16 @@ async fn trim(prepared: &Prepared, end: &End, wanted: Revision) -> Result<bool, 
         Statement::new("SELECT revision FROM journal WHERE log = 0 AND revision <= ? ORDER BY revision DESC LIMIT 1");
     border.set_consistency(Consistency::Serial);
     border.set_request_timeout(Some(super::connection::READ_LIMIT));
-    let result = prepared.session.query_unpaged(border, (journal::signed(wanted.next()),)).await.map_err(|error| text(&error))?;
+    let result =
+        prepared.session.query_unpaged(border, (partition::signed(wanted.next()),)).await.map_err(|error| text(&error))?;
     let result = result.into_rows_result().map_err(|error| text(&error))?;
     let Some((first,)) = result.maybe_first_row::<(i64,)>().map_err(|error| text(&error))? else { return Ok(false) };
     let floor = first - 1;
-    if floor <= journal::signed(end.floor) {
+    if floor <= partition::signed(end.floor) {
         return Ok(false);
     }
     let raise = decided("UPDATE journal SET floor = ? WHERE log = 0 IF cluster = ? AND floor = ?");
-    let values = (floor, Uuid::from_bytes(*end.cluster.as_bytes()), journal::signed(end.floor));
+    let values = (floor, Uuid::from_bytes(*end.cluster.as_bytes()), partition::signed(end.floor));
     let result = prepared.session.query_unpaged(raise, values).await.map_err(|error| text(&error))?;
     if !super::schema::applied(result)? {
         return Ok(false);
@@ -277,25 +278,25 @@ async fn collect_before(prepared: &Prepared, previous: Digest) {
 
 /// Makes the state of this node the store's, as a new history above every revision that was seen.
 pub(super) async fn republish(prepared: &Prepared, hashes: &Hashes, view: &Arc<LocalView>) -> Result<(Id, Revision), String> {
-    let end = journal::end(prepared, &prepared.tip.serial).await?;
+    let end = partition::end(prepared, &prepared.tip.serial).await?;
     let cluster = Id::random();
     let above = view.meta().tip.revision.max(end.as_ref().map_or(Revision(0), |end| end.revision));
     let tip = Tip { revision: above.next(), head: hashes.genesis(cluster), state: view.meta().tip.state };
     let digest = write(prepared, hashes, view, cluster, tip, None).await?;
     let values = (
-        journal::signed(tip.revision),
+        partition::signed(tip.revision),
         tip.head.to_vec(),
-        journal::signed(tip.revision),
+        partition::signed(tip.revision),
         Uuid::from_bytes(*cluster.as_bytes()),
         hashes.key_check(cluster).to_vec(),
         digest.as_bytes().to_vec(),
-        journal::signed(tip.revision),
+        partition::signed(tip.revision),
     );
     const SET: &str = "UPDATE journal SET tip = ?, head = ?, floor = ?, cluster = ?, key_check = ?, checkpoint = ?, checkpoint_at = ? WHERE log = 0 IF";
     let result = match end {
         Some(end) => {
             let (a, b, c, d, e, f, g) = values;
-            let values = (a, b, c, d, e, f, g, journal::signed(end.revision), end.head.to_vec());
+            let values = (a, b, c, d, e, f, g, partition::signed(end.revision), end.head.to_vec());
             prepared.session.query_unpaged(decided(&format!("{SET} tip = ? AND head = ?")), values).await
         }
         None => prepared.session.query_unpaged(decided(&format!("{SET} tip = null")), values).await,

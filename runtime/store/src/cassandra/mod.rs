@@ -11,6 +11,7 @@ mod checkpoint;
 mod connection;
 mod journal;
 mod nodes;
+mod partition;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -192,22 +193,6 @@ impl Cassandra {
         self.local.holding()
     }
 
-    /// Takes the store's history, whatever it is, and leaves this node's own beside it. Answers the revision that it has then.
-    pub fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
-        self.local.adopt()
-    }
-
-    /// Makes this node's configuration the store's, as a new history above every revision that was seen. The other nodes hold until
-    /// they are told to adopt it. Answers the revision.
-    pub async fn republish(&self) -> Result<Revision, WriteError> {
-        let unavailable = |cause| WriteError::Unavailable { cause };
-        let prepared = self.connection.prepared().map_err(unavailable)?;
-        let view = self.local.newest_view().map_err(|error| unavailable(error.to_string()))?;
-        let (cluster, revision) = checkpoint::republish(&prepared, &self.hashes, &view).await.map_err(unavailable)?;
-        tracing::warn!(%cluster, revision = revision.0, "the configuration of this node is the store's now");
-        self.local.adopt().await
-    }
-
     fn begin_keeping_house(self: &Arc<Self>, keeping: Keeping) {
         let Some(runtime) = &self.runtime else { return };
         let store = Arc::downgrade(self);
@@ -255,7 +240,7 @@ fn once<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
 /// Which cluster the store is of, for a node that has nothing yet.
 async fn first_cluster(connection: &Connection, hashes: &Hashes) -> Result<Id, String> {
     let prepared = connection.prepared()?;
-    let end = journal::end(&prepared, &prepared.tip.serial).await?;
+    let end = partition::end(&prepared, &prepared.tip.serial).await?;
     let end = end.ok_or_else(|| Readiness::Missing.to_string())?;
     if end.key_check != hashes.key_check(end.cluster) {
         return Err("this node has another cluster_key than the store, or none; give it the same cluster_key_file".to_owned());
@@ -313,11 +298,11 @@ impl Store for Cassandra {
         Box::pin(async move {
             let unavailable = |cause| StoreError::Unavailable { cause };
             let prepared = self.connection.prepared().map_err(unavailable)?;
-            let at = journal::slot(&prepared, transaction.first).await.map_err(unavailable)?;
+            let at = partition::slot(&prepared, transaction.first).await.map_err(unavailable)?;
             if let Some(random) = at {
                 return Ok(if random == transaction.random { Outcome::Done } else { Outcome::NotDone });
             }
-            let end = journal::end(&prepared, &prepared.tip.serial).await.map_err(unavailable)?;
+            let end = partition::end(&prepared, &prepared.tip.serial).await.map_err(unavailable)?;
             Ok(match end {
                 Some(end) if end.floor >= transaction.first => Outcome::Forgotten,
                 // The place is inside a row that begins earlier: another's append covers it.
@@ -334,6 +319,19 @@ impl Store for Cassandra {
     }
     fn nodes_moved(&self) -> watch::Receiver<u64> {
         self.nodes.moved()
+    }
+    fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        self.local.adopt()
+    }
+    fn republish(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        Box::pin(async move {
+            let unavailable = |cause| WriteError::Unavailable { cause };
+            let prepared = self.connection.prepared().map_err(unavailable)?;
+            let view = self.local.newest_view().map_err(|error| unavailable(error.to_string()))?;
+            let (cluster, revision) = checkpoint::republish(&prepared, &self.hashes, &view).await.map_err(unavailable)?;
+            tracing::warn!(%cluster, revision = revision.0, "the configuration of this node is the store's now");
+            self.local.adopt().await
+        })
     }
 }
 

@@ -69,6 +69,12 @@ impl Embedded {
     }
 }
 
+fn alone() -> WriteError {
+    WriteError::Unavailable {
+        cause: "the embedded store has one history, its own; there is nothing to take or to give".to_owned(),
+    }
+}
+
 impl Store for Embedded {
     fn view(&self) -> Result<Arc<dyn View>, StoreError> {
         self.local.view()
@@ -117,5 +123,11 @@ impl Store for Embedded {
     }
     fn nodes_moved(&self) -> watch::Receiver<u64> {
         self.moved.subscribe()
+    }
+    fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        Box::pin(async { Err(alone()) })
+    }
+    fn republish(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        Box::pin(async { Err(alone()) })
     }
 }

@@ -150,7 +150,7 @@ fn apply(
             }
             ends_as_said(&meta.tip, row)?;
         }
-        super::writer::trim(meta, &mut journal, tuning, now, rows.len())?;
+        super::attempt::trim(meta, &mut journal, tuning, now, rows.len())?;
         meta.write(&mut state)?;
     }
     transaction.commit()?;

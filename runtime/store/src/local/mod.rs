@@ -4,6 +4,7 @@
 //! decides which transaction comes next: that is the writer itself (the embedded store), or an [`Authority`] that many nodes
 //! share.
 
+mod attempt;
 pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod file;

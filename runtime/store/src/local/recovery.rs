@@ -6,8 +6,9 @@
 //! - A sync failed during a commit: what the disk holds is not known, and asking again would be answered from memory. The
 //!   group's outcome is unknown, and nothing is written until the process has been started anew.
 
+use super::attempt::{Attempt, Outcome};
 use super::queue::Work;
-use super::writer::{Attempt, Outcome, Writer};
+use super::writer::Writer;
 use super::{file, locked};
 use crate::WriteError;
 use std::sync::atomic::Ordering;

@@ -13,14 +13,14 @@ fn keeping(options: &CassandraOptions, folder: &Path, keeping: Keeping) -> Arc<C
     Cassandra::open_tuned(folder, options, writer::Tuning::default(), keeping).unwrap()
 }
 
-fn end(options: &CassandraOptions) -> journal::End {
+fn end(options: &CassandraOptions) -> partition::End {
     let options = Arc::new(options.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut connection = Connection::begin(options, runtime.handle());
     runtime.block_on(async {
         drop(connection.known().await);
         let prepared = connection.prepared().unwrap();
-        journal::end(&prepared, &prepared.tip.serial).await.unwrap().unwrap()
+        partition::end(&prepared, &prepared.tip.serial).await.unwrap().unwrap()
     })
 }
 

@@ -166,89 +166,105 @@ fn states(transactions: &[Transaction]) -> States {
     states
 }
 
+/// What a history is held against.
+struct Checker<'h> {
+    transactions: &'h [Transaction],
+    states: States,
+    outcomes: &'h [(TransactionId, Outcome)],
+    wrong: Vec<String>,
+}
+
+/// Whether a transaction does what was asked for; a removal looks like any other.
+fn does(asked: &Asked, transaction: &Transaction) -> bool {
+    transaction.ops.iter().any(|op| match (asked, op) {
+        (Asked::Create { id: number, .. }, Op::Put(entity)) => entity.id == id(*number),
+        (Asked::Say { what, .. }, Op::Put(entity)) => entity.body.get("says") == Some(&json!(what)),
+        _ => false,
+    })
+}
+
 /// What is wrong with a history; nothing if it is right.
 fn check(events: &[Event], transactions: &[Transaction], outcomes: &[(TransactionId, Outcome)]) -> Vec<String> {
-    let (states, mut wrong) = (states(transactions), Vec::new());
-    let does = |asked: &Asked, transaction: &Transaction| {
-        transaction.ops.iter().any(|op| match (asked, op) {
-            (Asked::Create { id: number, .. }, Op::Put(entity)) => entity.id == id(*number),
-            (Asked::Say { what, .. }, Op::Put(entity)) => entity.body.get("says") == Some(&json!(what)),
-            _ => false,
-        })
-    };
-    let is_taken = |at: u64, number: u32| states[usize::try_from(at).unwrap()].contains_key(&name(number));
+    let mut checker = Checker { transactions, states: states(transactions), outcomes, wrong: Vec::new() };
     for event in events {
-        let revisions = || event.before.0..=transactions.len() as u64;
-        let occurrences = transactions.iter().filter(|transaction| does(&event.asked, transaction)).count();
-        let can_be_told_apart = matches!(event.asked, Asked::Create { .. } | Asked::Say { .. });
-        // A new holder keeps what the first put said until somebody says something else; each put carries it along.
-        let written_once = matches!(event.asked, Asked::Create { .. });
         match &event.told {
-            Told::Done { revision, changed: true } => {
-                let there = transactions.get(usize::try_from(revision.0 - 1).unwrap());
-                match (there, &event.asked) {
-                    (None, _) => wrong.push(format!("lost: {event:?}")),
-                    (Some(transaction), Asked::Remove { name: number }) => {
-                        let had = is_taken(revision.0 - 1, *number);
-                        if !had || is_taken(revision.0, *number) || transaction.ops.len() != 1 {
-                            wrong.push(format!("not what was done: {event:?}"));
-                        }
-                    }
-                    (Some(transaction), asked) if !does(asked, transaction) => wrong.push(format!("lost: {event:?}")),
-                    (Some(_), _) => {}
-                }
-                if *revision <= event.before {
-                    wrong.push(format!("done before it was asked for: {event:?}"));
-                }
-            }
-            Told::Done { revision, changed: false } => {
-                let Asked::Remove { name: number } = event.asked else { continue };
-                if revision.0 > transactions.len() as u64 || *revision < event.before || is_taken(revision.0, number) {
-                    wrong.push(format!("nothing to do, but there was: {event:?}"));
-                }
-            }
-            Told::Refused => {
-                let (Asked::Create { name: number, .. } | Asked::Say { name: number, .. }) = event.asked else { continue };
-                let wants_taken = matches!(event.asked, Asked::Create { .. });
-                // At some moment between question and answer it was right. (A little after the answer may have been before it.)
-                if !revisions().any(|at| is_taken(at, number) == wants_taken && at <= event.after.0 + 64) {
-                    wrong.push(format!("refused without a reason: {event:?}"));
-                }
-                if can_be_told_apart && occurrences > 0 {
-                    wrong.push(format!("refused and done: {event:?}"));
-                }
-            }
-            Told::NotDone => {
-                if can_be_told_apart && occurrences > 0 {
-                    wrong.push(format!("denied and done: {event:?}"));
-                }
-            }
-            Told::Open(transaction) => {
-                let outcome = outcomes.iter().find(|(asked, _)| asked == transaction).map(|(_, outcome)| *outcome);
-                let fits = match outcome {
-                    Some(Outcome::Done) => occurrences > 0,
-                    Some(Outcome::NotDone) => occurrences == 0,
-                    Some(Outcome::Open | Outcome::Forgotten) | None => false,
-                };
-                if can_be_told_apart && !fits {
-                    wrong.push(format!("{outcome:?}, but {occurrences} times in the journal: {event:?}"));
-                }
-            }
+            Told::Done { revision, changed: true } => checker.done(event, *revision),
+            Told::Done { revision, changed: false } => checker.nothing_to_do(event, *revision),
+            Told::Refused => checker.refused(event),
+            Told::NotDone if checker.occurs(&event.asked) => checker.wrong.push(format!("denied and done: {event:?}")),
+            Told::NotDone => {}
+            Told::Open(transaction) => checker.open(event, *transaction),
         }
-        if written_once && occurrences > 1 && !matches!(event.told, Told::Done { .. }) {
-            let first = transactions.iter().position(|transaction| does(&event.asked, transaction));
-            let creations = transactions.iter().enumerate().filter(|(at, transaction)| {
-                does(&event.asked, transaction)
-                    && !states[*at]
-                        .values()
-                        .any(|holder| matches!(event.asked, Asked::Create { id: number, .. } if *holder == id(number)))
-            });
-            if creations.count() > 1 {
-                wrong.push(format!("done twice, first at {first:?}: {event:?}"));
+        checker.created_once(event);
+    }
+    checker.wrong
+}
+
+impl Checker<'_> {
+    fn is_taken(&self, at: u64, number: u32) -> bool {
+        self.states[usize::try_from(at).unwrap()].contains_key(&name(number))
+    }
+    fn occurs(&self, asked: &Asked) -> bool {
+        self.transactions.iter().any(|transaction| does(asked, transaction))
+    }
+    fn done(&mut self, event: &Event, revision: Revision) {
+        let there = self.transactions.get(usize::try_from(revision.0 - 1).unwrap());
+        let is_there = match (there, &event.asked) {
+            (None, _) => false,
+            (Some(transaction), Asked::Remove { name: number }) => {
+                self.is_taken(revision.0 - 1, *number) && !self.is_taken(revision.0, *number) && transaction.ops.len() == 1
             }
+            (Some(transaction), asked) => does(asked, transaction),
+        };
+        if !is_there {
+            self.wrong.push(format!("lost: {event:?}"));
+        }
+        if revision <= event.before {
+            self.wrong.push(format!("done before it was asked for: {event:?}"));
         }
     }
-    wrong
+    fn nothing_to_do(&mut self, event: &Event, revision: Revision) {
+        let Asked::Remove { name: number } = event.asked else { return };
+        if revision.0 > self.transactions.len() as u64 || revision < event.before || self.is_taken(revision.0, number) {
+            self.wrong.push(format!("nothing to do, but there was: {event:?}"));
+        }
+    }
+    fn refused(&mut self, event: &Event) {
+        let (Asked::Create { name: number, .. } | Asked::Say { name: number, .. }) = event.asked else { return };
+        let wants_taken = matches!(event.asked, Asked::Create { .. });
+        // At some moment between question and answer it was right; what is noted a little after the answer may have been before it.
+        let last = (self.transactions.len() as u64).min(event.after.0 + 64);
+        if !(event.before.0..=last).any(|at| self.is_taken(at, number) == wants_taken) {
+            self.wrong.push(format!("refused without a reason: {event:?}"));
+        }
+        if self.occurs(&event.asked) {
+            self.wrong.push(format!("refused and done: {event:?}"));
+        }
+    }
+    fn open(&mut self, event: &Event, transaction: TransactionId) {
+        if matches!(event.asked, Asked::Remove { .. }) {
+            return;
+        }
+        let outcome = self.outcomes.iter().find(|(asked, _)| *asked == transaction).map(|(_, outcome)| *outcome);
+        let fits = match outcome {
+            Some(Outcome::Done) => self.occurs(&event.asked),
+            Some(Outcome::NotDone) => !self.occurs(&event.asked),
+            Some(Outcome::Open | Outcome::Forgotten) | None => false,
+        };
+        if !fits {
+            self.wrong.push(format!("{outcome:?}, and the journal says otherwise: {event:?}"));
+        }
+    }
+    /// However often an append was sent, what it makes is made once.
+    fn created_once(&mut self, event: &Event) {
+        let Asked::Create { id: number, .. } = event.asked else { return };
+        let is_new = |at: usize| !self.states[at].values().any(|holder| *holder == id(number));
+        let made =
+            self.transactions.iter().enumerate().filter(|(at, transaction)| does(&event.asked, transaction) && is_new(*at));
+        if made.count() > 1 {
+            self.wrong.push(format!("done twice: {event:?}"));
+        }
+    }
 }
 
 /// A run: clients on three gateways, faults on one Cassandra node at a time.
