@@ -159,6 +159,10 @@ fn a_store_that_was_emptied_gets_the_configuration_of_a_node_again() {
     assert_eq!(code, 0, "{said}");
     let (code, said) = b.weir(&["cluster", "adopt"]);
     assert_eq!(code, 0, "{said}");
+    // Their rows went with the keyspace.
+    until("both know each other again", || {
+        a.admin().get("/cluster/nodes")["data"].as_array().is_some_and(|nodes| nodes.len() == 2)
+    });
     a.admin().ask("PUT", "/consumers/bob?wait=applied", &json!({})).expect(200);
     assert_eq!(b.admin().get("/consumers/bob")["username"], "bob");
     assert_eq!(b.admin().get("/consumers/ada")["username"], "ada");
