@@ -101,7 +101,8 @@ impl Cassandra {
         let found = folder.find()?;
         let wait = if found.is_some() { SHORT_WAIT } else { LONG_WAIT };
         let reach = runtime.block_on(async { tokio::time::timeout(wait, connection.known()).await }).unwrap_or(Reach::Connecting);
-        if let Reach::Unready(readiness) = reach {
+        // A node that has something to serve starts whatever has become of the tables: an empty store empties no node.
+        if let (Reach::Unready(readiness), None) = (reach, &found) {
             return Err(OpenError::Tables(readiness));
         }
         let (cluster, path) = match found {

@@ -197,6 +197,9 @@ impl LocalStore {
         let holding = locked(&self.shared.holding).clone();
         let meta = self.shared.newest().map(|view| view.meta().clone());
         let holding = if meta.is_none() { Some("the store is closed".to_owned()) } else { holding };
+        // Another than at the start, once another history was adopted.
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let path = meta.as_ref().map_or_else(|| self.path.clone(), |meta| folder::file_of(folder, meta.cluster));
         StoreStatus {
             kind,
             cluster: meta.as_ref().map(|meta| meta.cluster.to_string()).unwrap_or_default(),
@@ -204,8 +207,8 @@ impl LocalStore {
             head: meta.as_ref().map(|meta| hex(&meta.tip.head)).unwrap_or_default(),
             state: meta.as_ref().map(|meta| hex(&meta.tip.state.0)).unwrap_or_default(),
             floor: meta.as_ref().map(|meta| meta.floor).unwrap_or_default(),
-            file_bytes: std::fs::metadata(&self.path).map(|file| file.len()).unwrap_or(0),
-            path: self.path.display().to_string(),
+            file_bytes: std::fs::metadata(&path).map(|file| file.len()).unwrap_or(0),
+            path: path.display().to_string(),
             writes_waiting: self.queue.waiting(),
             holding,
         }

@@ -153,6 +153,19 @@ fn a_store_that_was_emptied_is_given_a_nodes_configuration_again() {
 }
 
 #[test]
+fn a_node_that_restarts_serves_though_the_tables_are_gone() {
+    let (options, folder, store) = begun();
+    fill(&store, 0..5);
+    drop(store);
+    Cassandra::reset(&options).unwrap();
+    let store = Cassandra::open(folder.path(), options).unwrap();
+    assert_eq!(store.view().unwrap().count(Kind::Service).unwrap(), 5);
+    until(|| store.trouble().is_some_and(|trouble| trouble.contains("weir migrations bootstrap")));
+    let refused = wait(store.write(put(vec![service(9, "late")]))).unwrap_err();
+    assert!(matches!(refused, WriteError::Unavailable { .. }), "{refused}");
+}
+
+#[test]
 fn a_restored_backup_is_adopted_or_overruled() {
     let (options, _first, a) = begun();
     fill(&a, 0..10);
@@ -168,6 +181,7 @@ fn a_restored_backup_is_adopted_or_overruled() {
     until(|| wait(a.adopt()).is_ok_and(|taken| taken == Revision(0)));
     assert_eq!(a.view().unwrap().count(Kind::Service).unwrap(), 0, "the operator has said so");
     assert_ne!(a.status().cluster, found.cluster.to_string());
+    assert!(a.status().path.ends_with(&format!("{}.redb", a.status().cluster)));
     // Nothing is gone: the old file stands beside the new one.
     let files = std::fs::read_dir(_first.path())
         .unwrap()
