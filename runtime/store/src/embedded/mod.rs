@@ -70,9 +70,8 @@ impl Embedded {
 }
 
 fn alone() -> WriteError {
-    WriteError::Unavailable {
-        cause: "the embedded store has one history, its own; there is nothing to take or to give".to_owned(),
-    }
+    let reason = "the embedded store has one history, its own; there is nothing to take or to give".to_owned();
+    WriteError::Refused(weir_model::Refusal::Conflict(reason))
 }
 
 impl Store for Embedded {
