@@ -198,4 +198,7 @@ impl View for Store {
     fn count(&self, kind: Kind) -> Result<u64, ViewError> {
         Ok(self.entities.keys().filter(|(of, _)| *of == kind).count() as u64)
     }
+    fn revision_of(&self, kind: Kind, id: Id) -> Result<Option<Revision>, ViewError> {
+        Ok(self.get(kind, id)?.map(|_| self.revision()))
+    }
 }

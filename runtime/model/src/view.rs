@@ -40,6 +40,8 @@ pub trait View: Send + Sync {
     fn revision(&self) -> Revision;
     /// The entity with that primary key.
     fn get(&self, kind: Kind, id: Id) -> Result<Option<Entity>, ViewError>;
+    /// The revision at which that entity was last written; nothing if there is none.
+    fn revision_of(&self, kind: Kind, id: Id) -> Result<Option<Revision>, ViewError>;
     /// The entity that holds `key` in the unique index `index`; the indexes of a kind follow from its schema
     /// (`Entity::unique_keys`).
     fn find(&self, kind: Kind, index: &str, key: &str) -> Result<Option<Id>, ViewError>;

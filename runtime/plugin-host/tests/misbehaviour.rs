@@ -327,6 +327,9 @@ impl weir_model::View for Panics {
     fn get(&self, _: weir_model::Kind, _: weir_model::Id) -> Result<Option<weir_model::Entity>, weir_model::ViewError> {
         panic!("the store panics")
     }
+    fn revision_of(&self, _: weir_model::Kind, _: weir_model::Id) -> Result<Option<weir_model::Revision>, weir_model::ViewError> {
+        panic!("the store panics")
+    }
     fn find(&self, _: weir_model::Kind, _: &str, _: &str) -> Result<Option<weir_model::Id>, weir_model::ViewError> {
         panic!("the store panics")
     }

@@ -31,6 +31,7 @@ const CHECKS: &[(&str, Check)] = checks![
     a_write_is_durable_visible_and_in_the_journal,
     a_refused_write_leaves_nothing_behind,
     a_write_with_nothing_to_do_makes_no_revision,
+    an_entity_knows_the_revision_that_wrote_it,
     a_panicking_plan_fails_only_itself,
     a_plan_that_would_break_the_state_is_refused,
     a_missing_blob_is_a_breach,
@@ -147,6 +148,26 @@ async fn a_write_with_nothing_to_do_makes_no_revision(store: Arc<dyn Store>) {
     let written = store.write(nothing).await.unwrap();
     assert_eq!(written, Written { revision: Revision(1), answer: json!(true) });
     assert_eq!(store.view().unwrap().revision(), Revision(1));
+}
+
+async fn an_entity_knows_the_revision_that_wrote_it(store: Arc<dyn Store>) {
+    let of = |view: &dyn View, number| view.revision_of(Kind::Service, id(number)).unwrap();
+    assert_eq!(of(store.view().unwrap().as_ref(), 1), None);
+    store.write(put(vec![service(1, "a")])).await.unwrap();
+    // Asked for together, so that a store that groups writes shows each plan what those before it in its group have done.
+    let next = |name: &'static str| -> Plan {
+        Box::new(move |view: &dyn View| {
+            assert_eq!(view.revision_of(Kind::Service, id(1))?, Some(view.revision()), "only this entity is written");
+            Ok(Planned { ops: vec![Op::Put(service(1, name))], answer: Value::Null })
+        })
+    };
+    let written = tokio::join!(store.write(next("b")), store.write(next("c")), store.write(next("d")));
+    let last = [written.0, written.1, written.2].map(|written| written.unwrap().revision).into_iter().max();
+    store.write(put(vec![service(2, "other")])).await.unwrap();
+    let view = store.view().unwrap();
+    assert_eq!((of(view.as_ref(), 1), of(view.as_ref(), 2)), (last, Some(Revision(5))));
+    store.write(append(vec![delete(Kind::Service, 1)])).await.unwrap();
+    assert_eq!((of(store.view().unwrap().as_ref(), 1), of(view.as_ref(), 1)), (None, last), "a view never changes");
 }
 
 async fn a_panicking_plan_fails_only_itself(store: Arc<dyn Store>) {

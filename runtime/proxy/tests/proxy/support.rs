@@ -70,6 +70,9 @@ impl View for MemoryView {
     fn count(&self, kind: Kind) -> Result<u64, ViewError> {
         Ok(self.entities.iter().filter(|entity| entity.kind == kind).count() as u64)
     }
+    fn revision_of(&self, kind: Kind, id: Id) -> Result<Option<Revision>, ViewError> {
+        Ok(self.get(kind, id)?.map(|_| self.revision()))
+    }
 }
 
 fn service(address: SocketAddr, changes: Value) -> Value {

@@ -76,6 +76,9 @@ impl View for LocalView {
     fn get(&self, kind: Kind, id: Id) -> Result<Option<Entity>, ViewError> {
         self.read(|tables| query::get(&tables.state, kind, id))
     }
+    fn revision_of(&self, kind: Kind, id: Id) -> Result<Option<Revision>, ViewError> {
+        self.read(|tables| query::revision_of(&tables.state, kind, id))
+    }
     fn find(&self, kind: Kind, index: &str, key: &str) -> Result<Option<Id>, ViewError> {
         let key = keys::unique(kind, index, key);
         self.read(|tables| query::holder(&tables.state, &key))
@@ -108,6 +111,9 @@ impl View for PlanView<'_, '_> {
     }
     fn get(&self, kind: Kind, id: Id) -> Result<Option<Entity>, ViewError> {
         Ok(query::get(self.state, kind, id)?)
+    }
+    fn revision_of(&self, kind: Kind, id: Id) -> Result<Option<Revision>, ViewError> {
+        Ok(query::revision_of(self.state, kind, id)?)
     }
     fn find(&self, kind: Kind, index: &str, key: &str) -> Result<Option<Id>, ViewError> {
         Ok(query::holder(self.state, &keys::unique(kind, index, key))?)

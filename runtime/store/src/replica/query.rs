@@ -5,13 +5,19 @@ use crate::row::{malformed, parse_entity};
 use redb::AccessGuard;
 use std::iter::Peekable;
 use std::ops::Bound;
-use weir_model::{Entity, Id, Kind, Page, Selection};
+use weir_model::{Entity, Id, Kind, Page, Revision, Selection};
 
 /// The entity with that primary key.
 pub(crate) fn get(state: &impl State, kind: Kind, id: Id) -> Result<Option<Entity>, ReplicaError> {
     let Some(row) = state.get(keys::entity(kind, id).as_slice())? else { return Ok(None) };
     let (_, body) = fold::split_value(row.value())?;
     Ok(Some(parse_entity(kind, id, body)?))
+}
+
+/// The revision that wrote the entity with that primary key.
+pub(crate) fn revision_of(state: &impl State, kind: Kind, id: Id) -> Result<Option<Revision>, ReplicaError> {
+    let Some(row) = state.get(keys::entity(kind, id).as_slice())? else { return Ok(None) };
+    Ok(Some(fold::split_value(row.value())?.0))
 }
 
 /// The entity that holds a key of a unique index (see `keys::unique`).

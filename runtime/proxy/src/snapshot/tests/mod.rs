@@ -61,6 +61,9 @@ impl View for MemoryView {
     fn count(&self, kind: Kind) -> Result<u64, ViewError> {
         Ok(self.entities.keys().filter(|(of, _)| *of == kind).count() as u64)
     }
+    fn revision_of(&self, kind: Kind, id: Id) -> Result<Option<Revision>, ViewError> {
+        Ok(self.get(kind, id)?.map(|_| self.revision()))
+    }
 }
 
 /// An entry that runs nothing: what it was made of.
