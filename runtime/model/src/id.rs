@@ -25,7 +25,7 @@ impl Id {
         self.0.as_bytes()
     }
     /// From 16 bytes in network order.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
     /// Reads the hyphenated form only, the one that Kong's API reads as an id rather than a name.
