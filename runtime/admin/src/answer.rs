@@ -1,5 +1,6 @@
 //! Responses: JSON, and the headers that every answer carries.
 
+use crate::precondition::etag;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
@@ -7,7 +8,7 @@ use weir_model::Revision;
 
 /// The revision that an answer shows or made.
 pub(crate) const REVISION: &str = "weir-revision";
-/// `pending` when a write is durable but this node does not serve it yet.
+/// Who serves a write: `pending` when this node does not yet, or, if all were waited for, how many do and who does not.
 pub(crate) const SERVED: &str = "weir-served";
 
 /// A JSON body.
@@ -22,6 +23,14 @@ pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Body> {
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// Says when the entity that the answer shows was last written.
+pub(crate) fn tagged(mut response: Response<Body>, written: Revision) -> Response<Body> {
+    if let Ok(tag) = HeaderValue::from_str(&etag(written)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
     response
 }
 

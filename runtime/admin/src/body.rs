@@ -22,6 +22,7 @@ const FORM_POSITIONS: usize = 1000;
 const FORM_DEPTH: usize = 16;
 
 /// What a client sent.
+#[derive(Default)]
 pub(crate) struct Input {
     /// Field by field.
     pub(crate) fields: Map<String, Value>,

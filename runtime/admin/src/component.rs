@@ -3,10 +3,12 @@
 
 use crate::body;
 use crate::context::AdminContext;
-use crate::entity::{RACES, autos, entity_answer};
+use crate::entity::{RACES, answered, autos};
 use crate::error::Fault;
 use crate::guard::blocking;
+use crate::operation::Judged;
 use crate::query::Query;
+use crate::wait::Wait;
 use crate::wish::Wish;
 use axum::body::Body;
 use http::{HeaderMap, Response, StatusCode};
@@ -33,6 +35,7 @@ pub(crate) async fn upload(
     headers: &HeaderMap,
     query: &Query,
     sent: Body,
+    wait: Wait,
 ) -> Result<Response<Body>, Fault> {
     match body::media_type(headers)?.as_deref() {
         Some("application/wasm" | "application/octet-stream") => {}
@@ -71,23 +74,16 @@ pub(crate) async fn upload(
     if digest != expected {
         return Err(Fault::Crashed(format!("the store's digest {digest} of a component is not {expected}")));
     }
-    let mut written = write_judged(&context, judge).await?;
-    let answer = written.answer.take();
-    let created = answer.get("created") == Some(&json!(true));
-    written.answer = answer.get("entity").cloned().unwrap_or_default();
-    entity_answer(&context, if created { StatusCode::CREATED } else { StatusCode::OK }, written).await
+    let written = write_judged(&context, judge).await?;
+    answered(&context, written, wait).await
 }
 
-/// What a write comes to, and the answer.
-type Judge = Arc<dyn Fn(&dyn View) -> Result<(Change, Value), Refusal> + Send + Sync>;
+/// What a write comes to, and the status of its answer.
+type Judge = Arc<dyn Fn(&dyn View) -> Result<(Change, StatusCode), Refusal> + Send + Sync>;
 
 /// PATCH of a component's settings.
 pub(crate) async fn write(context: &Arc<AdminContext>, wish: Arc<Wish>) -> Result<Written, Fault> {
-    let judge: Judge = Arc::new(move |view| {
-        let change = wish.judge(view, &|_| None)?;
-        let answer = serde_json::to_value(&change.entity).unwrap_or_default();
-        Ok((change, answer))
-    });
+    let judge: Judge = Arc::new(move |view| Ok((wish.judge(view, &|_| None)?, StatusCode::OK)));
     write_judged(context, judge).await
 }
 
@@ -106,21 +102,31 @@ async fn write_judged(context: &Arc<AdminContext>, judge: Judge) -> Result<Writt
             let (context, judge) = (context.clone(), judge.clone());
             blocking(move || {
                 let view = context.store.view()?;
-                let (change, _) = judge(view.as_ref())?;
-                Ok(question(view.as_ref(), &change)?)
+                match judge(view.as_ref()) {
+                    Ok((change, _)) => Ok(Some(question(view.as_ref(), &change)?)),
+                    Err(Refusal::View(error)) => Err(error.into()),
+                    // This node may be behind the tip, and only what stands there refuses.
+                    Err(_) => Ok(None),
+                }
             })
             .await?
         };
-        let asked = Arc::new(asked);
-        ask(context, &asked).await?;
+        let asked = asked.map(Arc::new);
+        if let Some(asked) = &asked {
+            ask(context, asked).await?;
+        }
         let raced = Arc::new(AtomicBool::new(false));
         let plan: Plan = {
             let (judge, raced) = (judge.clone(), raced.clone());
             Box::new(move |view| {
-                let (change, answer) = judge(view)?;
-                let differs = question(view, &change)? != *asked;
+                // It may be the second time, and the first has raced.
+                raced.store(false, Ordering::Relaxed);
+                let (change, status) = judge(view)?;
+                let asked_now = question(view, &change)?;
+                let differs = asked.as_ref().is_none_or(|asked| **asked != asked_now);
                 raced.store(differs, Ordering::Relaxed);
-                if differs { Err(Refusal::NotFound) } else { Ok(Planned { ops: change.ops, answer }) }
+                let judged = Judged::of(view, change, status)?;
+                if differs { Err(Refusal::NotFound) } else { Ok(Planned { ops: judged.ops, answer: judged.done.to_json() }) }
             })
         };
         let written = context.store.write(plan).await;
@@ -223,7 +229,12 @@ fn inspect(context: &AdminContext, bytes: &[u8], grants: &[String]) -> Result<Co
     Ok(manifest)
 }
 
-fn plan(view: &dyn View, manifest: &ComponentManifest, active: Option<bool>, autos: &Autos) -> Result<(Change, Value), Refusal> {
+fn plan(
+    view: &dyn View,
+    manifest: &ComponentManifest,
+    active: Option<bool>,
+    autos: &Autos,
+) -> Result<(Change, StatusCode), Refusal> {
     let name_version = format!("{}@{}", manifest.name, manifest.version);
     let existing = constraints::find(view, Kind::Component, &name_version)?;
     let entity = match &existing {
@@ -237,8 +248,7 @@ fn plan(view: &dyn View, manifest: &ComponentManifest, active: Option<bool>, aut
         }
     };
     let change = constraints::put(view, entity, existing.as_ref(), Context { now: autos.now, plugin: None })?;
-    let entity = serde_json::to_value(&change.entity).unwrap_or_default();
-    Ok((change, json!({ "created": existing.is_none(), "entity": entity })))
+    Ok((change, if existing.is_none() { StatusCode::CREATED } else { StatusCode::OK }))
 }
 
 /// Only the first version of a name serves by itself; a later upload changes no traffic until it is activated.

@@ -20,6 +20,9 @@ const SERVING_WAIT: Duration = Duration::from_secs(5);
 /// Uploads at a time: each holds up to 32 MiB and then compiles, which takes a core.
 const UPLOADS: usize = 2;
 
+/// Transactions at a time: each may hold 16 MiB of JSON, and takes a core while it is judged.
+const TRANSACTIONS: usize = 2;
+
 /// Everything that the handlers use.
 pub struct AdminContext {
     pub(crate) store: Arc<dyn Store>,
@@ -28,6 +31,7 @@ pub struct AdminContext {
     pub(crate) token: Option<Token>,
     pub(crate) serving_wait: Duration,
     pub(crate) uploads: Semaphore,
+    pub(crate) transactions: Semaphore,
     /// Names of the plugins with entries, at a revision: `GET /` shows them, and counting them reads every entry.
     pub(crate) in_use: Mutex<Option<(Revision, Vec<String>)>>,
 }
@@ -42,6 +46,7 @@ impl AdminContext {
             token,
             serving_wait: SERVING_WAIT,
             uploads: Semaphore::new(UPLOADS),
+            transactions: Semaphore::new(TRANSACTIONS),
             in_use: Mutex::new(None),
         }
     }

@@ -64,17 +64,27 @@ pub(crate) enum Fault {
     /// The state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// This node does not have the revision that the reader wants to see at least.
-    #[error("this node has revision {has} and not {wanted} yet")]
-    NotYet {
-        /// What the reader wants.
-        wanted: Revision,
-        /// What there is.
+    /// This node does not have yet what a read asked for.
+    #[error(
+        "this node has revision {has}, and {asked} was asked for; try again, or ask another node (GET /cluster/nodes shows who has what)"
+    )]
+    Behind {
+        /// The newest that it has.
         has: Revision,
+        /// What was asked for.
+        asked: Revision,
     },
     /// Others changed the same entity again and again while its plugin was asked.
     #[error("the entity changed while the request was judged")]
     Raced,
+    /// An operation of a transaction; nothing of the transaction is done.
+    #[error("operation {index}: {fault}")]
+    Operation {
+        /// Which, from 0.
+        index: usize,
+        /// What its single request would be answered.
+        fault: Box<Fault>,
+    },
     /// A fault of this gateway.
     #[error("{0}")]
     Crashed(String),
@@ -111,33 +121,42 @@ fn plain(status: StatusCode, message: impl Into<String>) -> (StatusCode, Value) 
 impl Fault {
     /// The answer. What is this gateway's or the store's fault is logged here, where it ends.
     pub(crate) fn response(self) -> Response<Body> {
-        let own = matches!(self, Fault::Crashed(_) | Fault::Store(_) | Fault::Refused(Refusal::View(_)) | Fault::Write(_));
+        let own =
+            matches!(self.cause(), Fault::Crashed(_) | Fault::Store(_) | Fault::Refused(Refusal::View(_)) | Fault::Write(_));
         if own {
             tracing::error!(cause = %self, "an Admin API request failed");
         }
         let (status, body) = self.status_and_body();
         let mut response = crate::answer::json(status, &body);
         let headers = response.headers_mut();
-        match self {
+        match self.cause() {
             Fault::MethodNotAllowed(allow) => {
-                if let Ok(value) = HeaderValue::from_str(&allow) {
+                if let Ok(value) = HeaderValue::from_str(allow) {
                     headers.insert(header::ALLOW, value);
                 }
             }
             Fault::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"weir\""));
             }
+            Fault::Write(WriteError::Busy { .. }) | Fault::Behind { .. } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
             Fault::Write(WriteError::Unknown { transaction: Some(transaction), .. }) => {
                 if let Ok(value) = HeaderValue::from_str(&format!("/transactions/{transaction}")) {
                     headers.insert(header::LOCATION, value);
                 }
             }
-            Fault::NotYet { .. } | Fault::Write(WriteError::Busy { .. }) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
             _ => {}
         }
         response
+    }
+
+    /// The fault itself, whichever operation it is of.
+    fn cause(&self) -> &Fault {
+        match self {
+            Fault::Operation { fault, .. } => fault.cause(),
+            other => other,
+        }
     }
 
     fn status_and_body(&self) -> (StatusCode, Value) {
@@ -171,12 +190,11 @@ impl Fault {
             Fault::Refused(refusal) => refused(refusal),
             Fault::Write(error) => unwritten(error),
             Fault::Store(error) => plain(S::SERVICE_UNAVAILABLE, error.to_string()),
-            Fault::NotYet { .. } => {
-                plain(S::SERVICE_UNAVAILABLE, format!("{self}; ask again in a moment, or ask the node that answered the write"))
-            }
+            Fault::Behind { .. } => plain(S::SERVICE_UNAVAILABLE, self.to_string()),
             Fault::Raced => {
                 plain(S::CONFLICT, "The entity changed again and again while this request was judged; read it and try again")
             }
+            Fault::Operation { index, fault } => with(fault.status_and_body(), "operation", *index),
             Fault::Crashed(_) => plain(S::INTERNAL_SERVER_ERROR, "An unexpected error occurred"),
         }
     }
@@ -214,7 +232,7 @@ fn refused(refusal: &Refusal) -> (StatusCode, Value) {
             json!({ "@referenced_by": by.name() }),
         ),
         Refusal::NotFound => plain(S::NOT_FOUND, "Not found"),
-        Refusal::Changed(_) => plain(S::PRECONDITION_FAILED, refusal.to_string()),
+        Refusal::Changed(_) | Refusal::Absent | Refusal::Exists(_) => plain(S::PRECONDITION_FAILED, refusal.to_string()),
         Refusal::Conflict(message) => plain(S::CONFLICT, message),
         Refusal::View(error) => plain(S::SERVICE_UNAVAILABLE, error.to_string()),
     }
@@ -225,12 +243,11 @@ fn unwritten(error: &WriteError) -> (StatusCode, Value) {
     match error {
         WriteError::Refused(refusal) => refused(refusal),
         WriteError::TooLarge { .. } => plain(S::PAYLOAD_TOO_LARGE, error.to_string()),
-        WriteError::Unknown { transaction: Some(transaction), .. } => with(
-            plain(S::SERVICE_UNAVAILABLE, format!("{error}; ask GET /transactions/{transaction} before you write again")),
-            "transaction",
-            transaction.to_string(),
-        ),
-        WriteError::Busy { .. } | WriteError::Unavailable { .. } | WriteError::Unknown { .. } => {
+        WriteError::Unknown { transaction: Some(transaction), .. } => {
+            let message = format!("{error}; ask GET /transactions/{transaction} before you send it again");
+            with(plain(S::SERVICE_UNAVAILABLE, message), "transaction", transaction.to_string())
+        }
+        WriteError::Busy { .. } | WriteError::Unavailable { .. } | WriteError::Unknown { transaction: None, .. } => {
             plain(S::SERVICE_UNAVAILABLE, error.to_string())
         }
         WriteError::Unsound(_) | WriteError::Panicked(_) => plain(S::INTERNAL_SERVER_ERROR, "An unexpected error occurred"),

@@ -4,11 +4,15 @@
 //! even looked at. Knows no entities.
 
 use crate::answer;
+use crate::body::Input;
 use crate::context::AdminContext;
 use crate::error::Fault;
+use crate::operation::Operation;
 use crate::path::{self, Endpoint};
+use crate::precondition::Precondition;
 use crate::query::Query;
-use crate::{body, cluster, component, entity, information, read, schemas};
+use crate::wait::{self, Wait};
+use crate::{body, cluster, component, entity, information, read, schemas, transaction};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -70,9 +74,10 @@ async fn dispatch(context: Arc<AdminContext>, request: Request<Body>) -> Result<
 async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Body>) -> Result<Response<Body>, Fault> {
     let query = Query::parse(request.uri().query())?;
     let path = request.uri().path().trim_end_matches('/').to_owned();
-    cluster::at_least(&context, &query).await?;
+    // Before anything is read, so that all of the answer is of one view that is new enough.
+    wait::reached(&context, &query).await?;
     if let Endpoint::Transaction(id) = &endpoint {
-        return cluster::transaction(&context, id).await;
+        return transaction::outcome(&context, id).await;
     }
     // Reading the store's file and asking the plugins may block.
     blocking(move || match endpoint {
@@ -92,8 +97,10 @@ async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Bo
         Endpoint::NestedEntity(parent, kind, key) => read::one(&context, kind, &key, Some(&parent)),
         Endpoint::Foreign(via) => read::foreign(&context, &via),
         Endpoint::ClusterNodes => Ok(cluster::nodes(&context)),
-        // These have no GET, `methods` says so; or were answered above.
-        Endpoint::Validate(_) | Endpoint::Adopt | Endpoint::Republish | Endpoint::Transaction(_) => Err(Fault::NotFound),
+        // Answered above, and those that have no GET; `methods` says so.
+        Endpoint::Transaction(_) | Endpoint::Transactions | Endpoint::Validate(_) | Endpoint::Adopt | Endpoint::Republish => {
+            Err(Fault::NotFound)
+        }
     })
     .await
 }
@@ -105,33 +112,24 @@ async fn change(
     request: Request<Body>,
 ) -> Result<Response<Body>, Fault> {
     let (parts, sent) = request.into_parts();
-    // Judged before anything is done.
-    let wait = cluster::wait_for(&context, &Query::parse(parts.uri.query())?)?;
-    let response = changed(context.clone(), endpoint, method, parts, sent).await?;
-    Ok(match wait {
-        Some(at_most) => cluster::served_by_all(&context, response, at_most).await,
-        None => response,
-    })
-}
-
-async fn changed(
-    context: Arc<AdminContext>,
-    endpoint: Endpoint,
-    method: Method,
-    parts: http::request::Parts,
-    sent: Body,
-) -> Result<Response<Body>, Fault> {
+    let query = Query::parse(parts.uri.query())?;
+    if let Endpoint::Validate(name) = &endpoint {
+        return schemas::validate(context, name, body::input(&parts.headers, sent).await?).await;
+    }
+    let wait = Wait::of(&query, context.serving_wait)?;
+    let condition = Precondition::of(&method, &parts.headers)?;
     match (endpoint, method) {
+        (Endpoint::Adopt, _) => cluster::moved(&context, context.store.adopt().await?, wait).await,
+        (Endpoint::Republish, _) => cluster::moved(&context, context.store.republish().await?, wait).await,
+        (Endpoint::Transactions, _) => transaction::post(context, &parts.headers, &query, sent, wait).await,
         (Endpoint::Collection(Kind::Component), Method::POST) => {
-            let query = Query::parse(parts.uri.query())?;
-            component::upload(context, &parts.headers, &query, sent).await
+            component::upload(context, &parts.headers, &query, sent, wait).await
         }
-        (Endpoint::Entity(kind, key), Method::DELETE) => entity::delete(context, kind, key, None).await,
-        (Endpoint::NestedEntity(parent, kind, key), Method::DELETE) => entity::delete(context, kind, key, Some(parent)).await,
-        (Endpoint::Adopt, _) => cluster::answered(&context, context.store.adopt().await?).await,
-        (Endpoint::Republish, _) => cluster::answered(&context, context.store.republish().await?).await,
-        (Endpoint::Validate(name), _) => schemas::validate(context, &name, body::input(&parts.headers, sent).await?).await,
-        (endpoint, method) => entity::write(context, endpoint, &method, body::input(&parts.headers, sent).await?).await,
+        (endpoint, method) => {
+            // What a DELETE carries does not matter, and is not waited for.
+            let input = if method == Method::DELETE { Input::default() } else { body::input(&parts.headers, sent).await? };
+            entity::write(context, Operation::of(endpoint, &method, input, condition)?, wait).await
+        }
     }
 }
 

@@ -61,12 +61,17 @@ fn in_use(context: &AdminContext, view: &dyn View) -> Result<Vec<String>, Fault>
 pub(crate) fn status(context: &AdminContext) -> Response<Body> {
     let status = context.node.status();
     let store = context.store.status();
-    let reachable = context.store.view().is_ok();
+    // A store that holds its writes can be read here, and still nobody reaches what keeps it.
+    let reachable = context.store.view().is_ok() && store.holding.is_none();
+    let mut database = serde_json::to_value(&store).unwrap_or_default();
+    if let Value::Object(map) = &mut database {
+        map.insert("reachable".to_owned(), Value::from(reachable));
+    }
     let serving = *context.node.serving().borrow();
     let body = json!({
         "server": status.server,
         "memory": { "resident_bytes": status.memory_bytes },
-        "database": { "reachable": reachable },
+        "database": database,
         "configuration_hash": store.state,
         "serving": serving,
         "snapshot_error": status.snapshot_error,

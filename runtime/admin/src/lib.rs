@@ -14,12 +14,16 @@ mod error;
 mod guard;
 mod information;
 mod json;
+mod operation;
 mod path;
 mod plugin;
+mod precondition;
 mod query;
 mod read;
 mod schemas;
 mod serve;
+mod transaction;
+mod wait;
 mod wish;
 
 pub use context::{API_VERSION, AdminContext, NodeFacts, NodeInfo, NodeStatus, ServerFigures, Token};

@@ -14,6 +14,10 @@ pub(crate) enum Endpoint {
     Status,
     /// `/endpoints`
     Endpoints,
+    /// `/transactions`
+    Transactions,
+    /// `/transactions/{id}`
+    Transaction(String),
     /// `/plugins/enabled`
     PluginsEnabled,
     /// `/tags`, `/tags/{tag}`
@@ -34,8 +38,6 @@ pub(crate) enum Endpoint {
     Adopt,
     /// `/cluster/republish`
     Republish,
-    /// `/transactions/{id}`
-    Transaction(String),
     /// `/upstreams`: a kind of Kong's that Weir does not have.
     Absent,
     /// `/services`
@@ -103,6 +105,7 @@ fn fixed(segments: &[&str]) -> Option<Endpoint> {
         ["cluster", "nodes"] => Endpoint::ClusterNodes,
         ["cluster", "adopt"] => Endpoint::Adopt,
         ["cluster", "republish"] => Endpoint::Republish,
+        ["transactions"] => Endpoint::Transactions,
         ["transactions", id] => Endpoint::Transaction(own(id)),
         ["tags"] => Endpoint::Tags(None),
         ["tags", tag] => Endpoint::Tags(Some(own(tag))),
@@ -152,7 +155,7 @@ impl Endpoint {
     pub(crate) fn methods(&self) -> Vec<Method> {
         let (get, put, patch, post, delete) = (Method::GET, Method::PUT, Method::PATCH, Method::POST, Method::DELETE);
         match self {
-            Endpoint::Validate(_) | Endpoint::Adopt | Endpoint::Republish => vec![post],
+            Endpoint::Validate(_) | Endpoint::Transactions | Endpoint::Adopt | Endpoint::Republish => vec![post],
             Endpoint::Collection(_) | Endpoint::Nested(..) => vec![get, post],
             // What a component is comes from its bytes alone.
             Endpoint::Entity(Kind::Component, _) => vec![get, patch, delete],
@@ -161,6 +164,7 @@ impl Endpoint {
             Endpoint::Root
             | Endpoint::Status
             | Endpoint::Endpoints
+            | Endpoint::Transaction(_)
             | Endpoint::PluginsEnabled
             | Endpoint::Absent
             | Endpoint::Tags(_)
@@ -168,8 +172,33 @@ impl Endpoint {
             | Endpoint::PluginSchema(_)
             | Endpoint::ConfigSchema(_)
             | Endpoint::ClusterNodes
-            | Endpoint::Transaction(_)
             | Endpoint::Chain(_) => vec![get],
+        }
+    }
+    /// The kind of the entity that a write to this path writes, if it is the path of one.
+    pub(crate) fn written(&self) -> Option<Kind> {
+        match self {
+            Endpoint::Collection(kind)
+            | Endpoint::Entity(kind, _)
+            | Endpoint::Nested(_, kind)
+            | Endpoint::NestedEntity(_, kind, _) => Some(*kind),
+            Endpoint::Foreign(via) => Some(via.target),
+            Endpoint::Root
+            | Endpoint::Status
+            | Endpoint::Endpoints
+            | Endpoint::ClusterNodes
+            | Endpoint::Adopt
+            | Endpoint::Republish
+            | Endpoint::Transactions
+            | Endpoint::Transaction(_)
+            | Endpoint::PluginsEnabled
+            | Endpoint::Absent
+            | Endpoint::Tags(_)
+            | Endpoint::Schema(_)
+            | Endpoint::Validate(_)
+            | Endpoint::PluginSchema(_)
+            | Endpoint::ConfigSchema(_)
+            | Endpoint::Chain(_) => None,
         }
     }
     /// The value of `Allow`.
@@ -198,6 +227,7 @@ pub(crate) fn all() -> Vec<String> {
         "/status",
         "/tags",
         "/tags/{tags}",
+        "/transactions",
         "/transactions/{id}",
     ]
     .map(str::to_owned)

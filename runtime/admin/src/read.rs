@@ -17,7 +17,11 @@ fn shown(view: &dyn View, entity: Option<Entity>) -> Result<Response<Body>, Faul
     let now = now();
     // What has expired is not there any more, though nobody has deleted it.
     let entity = entity.filter(|entity| !expired(entity, now)).ok_or(Fault::NotFound)?;
-    Ok(answer::at(answer::json(StatusCode::OK, &Value::Object(present(&entity, now))), view.revision()))
+    let response = answer::at(answer::json(StatusCode::OK, &Value::Object(present(&entity, now))), view.revision());
+    Ok(match view.revision_of(entity.kind, entity.id)? {
+        Some(written) => answer::tagged(response, written),
+        None => response,
+    })
 }
 
 /// One entity, perhaps of a parent.

@@ -25,7 +25,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest request head.
 const HEAD_BYTES: usize = 64 << 10;
-/// After the listener has closed, requests in progress get this long: as long as a write may wait, and some.
+/// After the listener has closed, requests in progress get this long: as long as a write waits that does not ask for more, and some.
 const DRAIN: Duration = Duration::from_secs(10);
 /// After `accept` failed (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -4,6 +4,7 @@
 
 use crate::path::{Parent, Via};
 use crate::plugin::{self, Known, not_enabled};
+use crate::precondition::Precondition;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use weir_model::constraints::{self, Change, Context, find};
@@ -42,6 +43,8 @@ pub(crate) struct Wish {
     pub(crate) input: Map<String, Value>,
     /// Its values are texts.
     pub(crate) form: bool,
+    /// Under which state of the entity.
+    pub(crate) condition: Precondition,
     pub(crate) autos: Autos,
 }
 
@@ -58,6 +61,7 @@ impl Wish {
     pub(crate) fn judge(&self, view: &dyn View, plugins: &dyn Fn(&str) -> Option<Arc<Known>>) -> Result<Change, Refusal> {
         let found = self.find(view)?;
         let existing = found.existing.as_ref();
+        self.condition.judge(view, existing, self.autos.now)?;
         // What has expired is read as gone, so there is nothing to change; only a PUT may bring it back.
         let gone = |entity: &Entity| expired(entity, self.autos.now);
         if self.mode == Mode::Merge && existing.is_none_or(gone) {

@@ -37,8 +37,14 @@ pub enum Refusal {
     #[error("not found")]
     NotFound,
     /// `If-Match` named another revision.
-    #[error("the entity has changed; it is at revision {0} now")]
+    #[error("the entity has changed; it is at revision {0} now: read it and try again")]
     Changed(Revision),
+    /// `If-Match` asked for an entity that is not there.
+    #[error("If-Match asks for an entity that is there, and this one is not; leave If-Match out to create it")]
+    Absent,
+    /// `If-None-Match: *` asked that it is not there.
+    #[error("the entity exists already, at revision {0}; leave If-None-Match out to replace it")]
+    Exists(Revision),
     /// The request is well formed, and still not allowed; the message says why and what to do.
     #[error("{0}")]
     Conflict(String),

@@ -251,6 +251,8 @@ async fn key_auths_make_their_key_and_show_what_remains_of_their_time() {
     tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it must expire");
     admin.get("/key-auths/old/consumer").await.expect(404);
     admin.patch("/key-auths/old", json!({"ttl": 100})).await.expect(404);
+    let there = [("content-type", "application/json"), ("if-match", "*")];
+    admin.raw(http::Method::PUT, "/key-auths/old", &there, "{}").await.expect(412);
     admin.create("/consumers/v/key-auth", json!({"key": "old"})).await;
 }
 

@@ -26,7 +26,9 @@ async fn the_status_shows_store_and_node() {
     let admin = Admin::start().await;
     admin.create("/consumers", json!({"username": "u"})).await;
     let status = admin.get("/status").await.expect(200);
-    assert_eq!(status["database"], json!({"reachable": true}));
+    let database = &status["database"];
+    assert_eq!((&database["reachable"], &database["kind"]), (&json!(true), &json!("embedded")));
+    assert_eq!((&database["revision"], &database["holding"], &database["writes_waiting"]), (&json!(1), &json!(null), &json!(0)));
     assert_eq!((&status["serving"], &status["snapshot_error"]), (&json!(1), &json!(null)));
     assert_eq!(status["server"]["total_requests"], json!(0));
     assert_eq!(status["store"]["kind"], json!("embedded"));
@@ -44,6 +46,9 @@ async fn endpoints_are_listed_with_placeholders() {
         "/consumers/{consumers}/key-auth",
         "/routes/{routes}/service",
         "/routes/{routes}/chain",
+        "/cluster/nodes",
+        "/transactions",
+        "/transactions/{id}",
     ] {
         assert!(paths.contains(&path), "{path} in {paths:?}");
     }

@@ -70,12 +70,15 @@ impl Store for Broken {
 async fn a_store_that_is_away_is_503_with_the_way_out() {
     let (moves, _) = watch::channel(Revision(0));
     let admin = Admin::with(Setting { store: Some(Arc::new(Broken { moves })), ..Setting::default() }).await;
-    for path in ["/", "/services", "/services/x", "/tags", "/routes/r/chain"] {
+    let outcome = "/transactions/1-0f4c8b26-0000-4000-8000-000000000001";
+    for path in ["/", "/services", "/services/x", "/tags", "/routes/r/chain", outcome, "/endpoints?min_revision=0"] {
         assert!(admin.get(path).await.message(503).contains("make room"), "{path}");
     }
     assert!(admin.post("/consumers", json!({"username": "u"})).await.message(503).contains("make room"));
     assert!(admin.post("/plugins", json!({"name": "key-auth"})).await.message(503).contains("make room"));
     assert!(admin.delete("/consumers/u").await.message(503).contains("make room"));
+    let transaction = json!({"operations": [{"method": "PUT", "path": "/consumers/u"}]});
+    assert!(admin.post("/transactions", transaction).await.message(503).contains("make room"));
     let component = json!({"name": "x", "version": "1", "config": {"type": "object"}}).to_string();
     let busy = admin.raw(http::Method::POST, "/components", &[("content-type", "application/wasm")], component).await;
     assert_eq!(busy.header("retry-after"), Some("1"));
@@ -83,6 +86,8 @@ async fn a_store_that_is_away_is_503_with_the_way_out() {
     // What needs no store still answers, and says what is wrong.
     let status = admin.get("/status").await.expect(200);
     assert_eq!((&status["database"]["reachable"], &status["store"]["kind"]), (&json!(false), &json!("broken")));
+    assert_eq!(status["database"]["holding"], json!("the disk is full; make room"));
     admin.get("/schemas/services").await.expect(200);
+    assert_eq!(admin.get("/cluster/nodes").await.expect(200), json!({"data": [], "revision": 0}));
     admin.post("/services", json!({})).await.expect(503);
 }
