@@ -20,7 +20,7 @@ use weir_model::schema::from_json_schema;
 use weir_model::{
     Autos, ComponentManifest, ComponentRefusal, Digest, Entity, Id, Kind, Refusal, Schema, Selection, View, ViewError,
 };
-use weir_store::{Plan, Planned, Written};
+use weir_store::{Plan, Written};
 
 /// How many entries a refusal names.
 const NAMED: usize = 5;
@@ -48,7 +48,7 @@ pub(crate) async fn upload(
         }
     }
     let grants = grants(query)?;
-    let active = active(query)?;
+    let active = query.flag("active")?;
     let permit = context.uploads.acquire().await.map_err(|error| Fault::Crashed(error.to_string()))?;
     let bytes = body::bytes(sent, COMPONENT_LIMIT).await?;
     let (manifest, bytes) = {
@@ -126,7 +126,7 @@ async fn write_judged(context: &Arc<AdminContext>, judge: Judge) -> Result<Writt
                 let differs = asked.as_ref().is_none_or(|asked| **asked != asked_now);
                 raced.store(differs, Ordering::Relaxed);
                 let judged = Judged::of(view, change, status)?;
-                if differs { Err(Refusal::NotFound) } else { Ok(Planned { ops: judged.ops, answer: judged.done.to_json() }) }
+                if differs { Err(Refusal::NotFound) } else { Ok(judged.planned()) }
             })
         };
         let written = context.store.write(plan).await;
@@ -194,15 +194,6 @@ fn grants(query: &Query) -> Result<Vec<String>, Fault> {
             option: "grants",
             message: format!("'{unknown}' cannot be granted; there are: {}", GRANTS.join(", ")),
         }),
-    }
-}
-
-fn active(query: &Query) -> Result<Option<bool>, Fault> {
-    match query.get("active") {
-        None => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        Some(_) => Err(Fault::InvalidOption { option: "active", message: "expected true or false".to_owned() }),
     }
 }
 

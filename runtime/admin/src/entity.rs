@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_model::{Autos, Id, Kind, schema};
-use weir_store::{Plan, Planned, Written};
+use weir_store::{Plan, Written};
 
 /// How often a write is judged again because others changed meanwhile what a guest was asked about.
 pub(crate) const RACES: usize = 5;
@@ -39,13 +39,9 @@ pub(crate) async fn write(context: Arc<AdminContext>, operation: Operation, wait
         Operation::Put(wish) if wish.kind == Kind::Plugin => transaction::alone(&context, Operation::Put(wish)).await?,
         Operation::Put(wish) if wish.kind == Kind::Component => component::write(&context, Arc::new(wish)).await?,
         operation => {
-            // Asked only when a plugin entry shall point to the new entity. A schema that cannot be read is no plugin either.
             let catalog = context.catalog.clone();
-            let plugins = move |name: &str| plugin::known(catalog.as_ref(), name).ok().flatten().map(Arc::new);
-            let plan: Plan = Box::new(move |view| {
-                let judged = operation.judge(view, &plugins)?;
-                Ok(Planned { ops: judged.ops, answer: judged.done.to_json() })
-            });
+            let plugins = move |name: &str| plugin::pointed_to(catalog.as_ref(), name);
+            let plan: Plan = Box::new(move |view| Ok(operation.judge(view, &plugins)?.planned()));
             context.store.write(plan).await?
         }
     };

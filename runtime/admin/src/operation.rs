@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use weir_model::constraints::{self, Change, find};
 use weir_model::{Entity, Kind, Op, Refusal, Revision, View};
+use weir_store::Planned;
 
 /// A write.
 #[derive(Clone, Debug)]
@@ -109,6 +110,10 @@ impl Judged {
         let key = (entity.kind, entity.id);
         let written = if ops.iter().any(|op| op.key() == key) { None } else { view.revision_of(entity.kind, entity.id)? };
         Ok(Self { done: Done { status: status.as_u16(), entity: Some(entity), written }, ops })
+    }
+    /// What the plan of a single write says.
+    pub(crate) fn planned(self) -> Planned {
+        Planned { ops: self.ops, answer: self.done.to_json() }
     }
 }
 

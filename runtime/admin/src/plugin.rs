@@ -2,6 +2,7 @@
 
 use crate::error::Fault;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use weir_model::schema::from_json_schema;
 use weir_model::{Autos, Entity, Findings, PluginCatalog, PluginInfo, Schema};
 
@@ -23,6 +24,11 @@ pub(crate) fn known(catalog: &dyn PluginCatalog, name: &str) -> Result<Option<Kn
     let config = from_json_schema::record(&info.config_schema)
         .map_err(|findings| Fault::Crashed(format!("the configuration schema of '{name}' cannot be read: {findings}")))?;
     Ok(Some(Known { info, schema: Schema::with_config(config) }))
+}
+
+/// The plugin of an entry that shall point to the entity which a write makes. One whose schema cannot be read is no plugin there.
+pub(crate) fn pointed_to(catalog: &dyn PluginCatalog, name: &str) -> Option<Arc<Known>> {
+    known(catalog, name).ok().flatten().map(Arc::new)
 }
 
 /// What a finding says about a name that the catalog does not know.

@@ -29,6 +29,15 @@ impl Query {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+    /// A parameter that is true or false; nothing if it is not there.
+    pub(crate) fn flag(&self, option: &'static str) -> Result<Option<bool>, Fault> {
+        match self.get(option) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(Fault::InvalidOption { option, message: "expected true or false".to_owned() }),
+        }
+    }
     /// How many entities a page has.
     pub(crate) fn size(&self) -> Result<usize, Fault> {
         let Some(text) = self.get("size") else { return Ok(SIZE) };

@@ -47,13 +47,7 @@ pub(crate) async fn post(
     if body::media_type(headers)?.as_deref() != Some("application/json") {
         return Err(Fault::UnsupportedMedia("A transaction is sent as application/json".to_owned()));
     }
-    let dry_run = match query.get("dry_run") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => {
-            return Err(Fault::InvalidOption { option: "dry_run", message: "expected true or false".to_owned() });
-        }
-    };
+    let dry_run = query.flag("dry_run")?.unwrap_or_default();
     let permit = context.transactions.acquire().await.map_err(|error| Fault::Crashed(error.to_string()))?;
     let bytes = body::bytes(sent, TRANSACTION_BODY_LIMIT).await?;
     let (operations, dry_run_asked) = blocking(move || read(&bytes)).await?;
@@ -251,8 +245,7 @@ impl Checked {
         if operation.kind() == Kind::Plugin {
             return self.entries.get(&index)?.known.clone().filter(|known| known.info.name == name);
         }
-        // Asked only when a plugin entry shall point to the new entity. A schema that cannot be read is no plugin either.
-        plugin::known(context.catalog.as_ref(), name).ok().flatten().map(Arc::new)
+        plugin::pointed_to(context.catalog.as_ref(), name)
     }
     /// Whether the tip comes to something else than what was checked, so that it must be checked again.
     fn differs(&self, index: usize, operation: &Operation, judged: &Result<Judged, Refusal>) -> bool {

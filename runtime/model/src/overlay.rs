@@ -152,8 +152,7 @@ impl View for Overlay<'_> {
             {
                 let page = self.base.list(kind, selection, after, (wanted - entities.len()).saturating_add(AHEAD))?;
                 next = page.next.map(Some);
-                let seen: Vec<Entity> = page.entities;
-                let visible = seen.into_iter().filter(|entity| !self.results.contains_key(&(kind, entity.id)));
+                let visible = page.entities.into_iter().filter(|entity| !self.results.contains_key(&(kind, entity.id)));
                 below = visible.collect::<Vec<_>>().into_iter().peekable();
                 continue;
             }
