@@ -1,5 +1,6 @@
 //! What the Admin API needs of the node that it runs in.
 
+use crate::export::{EXPORT_IDLE, EXPORTS};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -32,6 +33,8 @@ pub struct AdminContext {
     pub(crate) serving_wait: Duration,
     pub(crate) uploads: Semaphore,
     pub(crate) transactions: Semaphore,
+    pub(crate) exports: Arc<Semaphore>,
+    pub(crate) export_idle: Duration,
     /// Names of the plugins with entries, at a revision: `GET /` shows them, and counting them reads every entry.
     pub(crate) in_use: Mutex<Option<(Revision, Vec<String>)>>,
 }
@@ -47,6 +50,8 @@ impl AdminContext {
             serving_wait: SERVING_WAIT,
             uploads: Semaphore::new(UPLOADS),
             transactions: Semaphore::new(TRANSACTIONS),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
+            export_idle: EXPORT_IDLE,
             in_use: Mutex::new(None),
         }
     }
@@ -54,6 +59,12 @@ impl AdminContext {
     #[must_use]
     pub fn with_serving_wait(mut self, wait: Duration) -> Self {
         self.serving_wait = wait;
+        self
+    }
+    /// Another bound on how long the client of an export may leave a piece untaken.
+    #[must_use]
+    pub fn with_export_idle(mut self, idle: Duration) -> Self {
+        self.export_idle = idle;
         self
     }
 }

@@ -85,6 +85,9 @@ pub(crate) enum Fault {
         /// What its single request would be answered.
         fault: Box<Fault>,
     },
+    /// As many exports as may be are running.
+    #[error("{0} exports of the configuration are running, which is as many as may be; try again when one has ended")]
+    Exporting(usize),
     /// A fault of this gateway.
     #[error("{0}")]
     Crashed(String),
@@ -138,7 +141,7 @@ impl Fault {
             Fault::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"weir\""));
             }
-            Fault::Write(WriteError::Busy { .. }) | Fault::Behind { .. } => {
+            Fault::Write(WriteError::Busy { .. }) | Fault::Exporting(_) | Fault::Behind { .. } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Fault::Write(WriteError::Unknown { transaction: Some(transaction), .. }) => {
@@ -195,6 +198,7 @@ impl Fault {
                 plain(S::CONFLICT, "The entity changed again and again while this request was judged; read it and try again")
             }
             Fault::Operation { index, fault } => with(fault.status_and_body(), "operation", *index),
+            Fault::Exporting(_) => plain(S::SERVICE_UNAVAILABLE, self.to_string()),
             Fault::Crashed(_) => plain(S::INTERNAL_SERVER_ERROR, "An unexpected error occurred"),
         }
     }

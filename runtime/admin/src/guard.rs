@@ -12,7 +12,7 @@ use crate::path::{self, Endpoint};
 use crate::precondition::Precondition;
 use crate::query::Query;
 use crate::wait::{self, Wait};
-use crate::{body, cluster, component, entity, information, read, schemas, transaction};
+use crate::{body, cluster, component, entity, export, information, read, schemas, transaction};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -79,6 +79,9 @@ async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Bo
     if let Endpoint::Transaction(id) = &endpoint {
         return transaction::outcome(&context, id).await;
     }
+    if endpoint == Endpoint::Config {
+        return export::export(context).await;
+    }
     // Reading the store's file and asking the plugins may block.
     blocking(move || match endpoint {
         Endpoint::Root => information::root(&context),
@@ -98,9 +101,12 @@ async fn get(context: Arc<AdminContext>, endpoint: Endpoint, request: Request<Bo
         Endpoint::Foreign(via) => read::foreign(&context, &via),
         Endpoint::ClusterNodes => Ok(cluster::nodes(&context)),
         // Answered above, and those that have no GET; `methods` says so.
-        Endpoint::Transaction(_) | Endpoint::Transactions | Endpoint::Validate(_) | Endpoint::Adopt | Endpoint::Republish => {
-            Err(Fault::NotFound)
-        }
+        Endpoint::Config
+        | Endpoint::Transaction(_)
+        | Endpoint::Transactions
+        | Endpoint::Validate(_)
+        | Endpoint::Adopt
+        | Endpoint::Republish => Err(Fault::NotFound),
     })
     .await
 }

@@ -11,6 +11,7 @@ mod component;
 mod context;
 mod entity;
 mod error;
+pub mod export;
 mod guard;
 mod information;
 mod json;

@@ -12,6 +12,8 @@ pub(crate) enum Endpoint {
     Root,
     /// `/status`
     Status,
+    /// `/config`
+    Config,
     /// `/endpoints`
     Endpoints,
     /// `/transactions`
@@ -101,6 +103,7 @@ fn fixed(segments: &[&str]) -> Option<Endpoint> {
     let own = |text: &&str| (**text).to_owned();
     Some(match segments {
         ["status"] => Endpoint::Status,
+        ["config"] => Endpoint::Config,
         ["endpoints"] => Endpoint::Endpoints,
         ["cluster", "nodes"] => Endpoint::ClusterNodes,
         ["cluster", "adopt"] => Endpoint::Adopt,
@@ -163,6 +166,7 @@ impl Endpoint {
             Endpoint::Foreign(_) => vec![get, put, patch],
             Endpoint::Root
             | Endpoint::Status
+            | Endpoint::Config
             | Endpoint::Endpoints
             | Endpoint::Transaction(_)
             | Endpoint::PluginsEnabled
@@ -185,6 +189,7 @@ impl Endpoint {
             Endpoint::Foreign(via) => Some(via.target),
             Endpoint::Root
             | Endpoint::Status
+            | Endpoint::Config
             | Endpoint::Endpoints
             | Endpoint::ClusterNodes
             | Endpoint::Adopt
@@ -217,6 +222,7 @@ pub(crate) fn all() -> Vec<String> {
         "/cluster/adopt",
         "/cluster/nodes",
         "/cluster/republish",
+        "/config",
         "/endpoints",
         "/plugins/enabled",
         "/plugins/schema/{name}",

@@ -9,6 +9,7 @@ mod components;
 mod conditions;
 mod door;
 mod entities;
+mod export;
 mod information;
 mod lists;
 mod outage;

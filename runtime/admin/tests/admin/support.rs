@@ -176,6 +176,7 @@ pub struct Setting {
     pub token: Option<&'static str>,
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub serving_wait: Option<Duration>,
+    pub export_idle: Option<Duration>,
     /// Instead of the embedded store.
     pub store: Option<Arc<dyn Store>>,
 }
@@ -198,6 +199,9 @@ impl Admin {
         let mut context = AdminContext::new(store.clone(), catalog, Arc::new(Node { serving }), token);
         if let Some(wait) = setting.serving_wait {
             context = context.with_serving_wait(wait);
+        }
+        if let Some(idle) = setting.export_idle {
+            context = context.with_export_idle(idle);
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
