@@ -46,6 +46,9 @@ pub enum Command {
     Migrations(Migrations),
     /// For a node whose history is not the store's: show the nodes, or say which of the two is right
     Cluster(Cluster),
+    /// Export the configuration to a file, or import one
+    #[command(subcommand)]
+    Config(Config),
     /// Print the version
     Version(Which),
     /// Compile one component from standard input to standard output; what a node runs for each of its plugins
@@ -84,6 +87,55 @@ pub struct Cluster {
     /// nodes: who is on this store and serves what; adopt: take the store's history; republish: make this node's the store's
     #[arg(value_name = "STEP", default_value = "nodes", value_parser = ["nodes", "adopt", "republish"])]
     pub step: String,
+}
+
+/// `weir config …`.
+#[derive(Subcommand, Debug)]
+pub enum Config {
+    /// Write the whole configuration, of one revision and with its components, to a file
+    ///
+    /// Keys and other secrets are in it in the clear; the file can be read by its owner only (0600).
+    Export(ConfigExport),
+    /// Bring the configuration of a file into a gateway; what the gateway has besides stays
+    ///
+    /// The file is read and compared to its end before anything is written. It is written in transactions of up to 1,000 entities, not as
+    /// a whole: an import that ends early leaves those that were written, and the same command goes on. Exit code 0: all of it is there;
+    /// 1: the same command may go on later; 2: something has to be changed first.
+    Import(ConfigImport),
+}
+
+/// `weir config export`.
+#[derive(Args, Debug)]
+pub struct ConfigExport {
+    /// Which node.
+    #[command(flatten)]
+    pub which: Which,
+    /// The Admin API to ask, http://HOST:PORT, instead of that of the node which runs here
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// The file, which is there only when it is whole [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `weir config import`.
+#[derive(Args, Debug)]
+pub struct ConfigImport {
+    /// Which node.
+    #[command(flatten)]
+    pub which: Which,
+    /// The file that `weir config export` has written
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The Admin API to write to, http://HOST:PORT, instead of that of the node which runs here
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// Compare and tell, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace entities that have the same id and differ, instead of refusing
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// `weir migrations …`.

@@ -148,17 +148,10 @@ pub fn trouble(node: &Whereabouts) -> Option<Value> {
 
 /// `weir cluster`: asks the node that runs, by its Admin API.
 pub fn cluster(settings: &Settings, node: &Whereabouts, step: &str) -> Exit {
-    if running(node).is_none() {
-        return Exit::Failed;
-    }
-    let plain = Prefix::new(&node.prefix).listeners().ok().and_then(|listeners| listeners.admin.into_iter().find(|it| !it.tls));
-    let Some(Address { address, .. }) = plain else {
-        eprintln!("weir: the node has no plain address in admin_listen; send POST /cluster/{step} to its Admin API yourself");
-        return Exit::Failed;
-    };
+    let Some(address) = admin_address(node) else { return Exit::Failed };
     let method = if step == "nodes" { "GET" } else { "POST" };
     let token = settings.admin_token.as_ref().map(|Secret(token)| format!("kong-admin-token: {token}\r\n")).unwrap_or_default();
-    match ask(on_loopback(address), method, &format!("/cluster/{step}"), &token, ADMIN_WAIT) {
+    match ask(address, method, &format!("/cluster/{step}"), &token, ADMIN_WAIT) {
         Ok((200, body)) => {
             println!("{body}");
             Exit::Success
@@ -172,6 +165,16 @@ pub fn cluster(settings: &Settings, node: &Whereabouts, step: &str) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Where the Admin API of the node that runs is asked without TLS; says so if there is no such address.
+pub fn admin_address(node: &Whereabouts) -> Option<SocketAddr> {
+    running(node)?;
+    let plain = Prefix::new(&node.prefix).listeners().ok().and_then(|listeners| listeners.admin.into_iter().find(|it| !it.tls));
+    if plain.is_none() {
+        eprintln!("weir: the node has no plain address in admin_listen, which commands speak to; add one on loopback");
+    }
+    plain.map(|Address { address, .. }| on_loopback(address))
 }
 
 fn running(node: &Whereabouts) -> Option<Running> {

@@ -1,11 +1,13 @@
 //! `weir`: reads settings, wires the rooms together, runs the node or speaks to one that runs. No rule of the gateway is here.
 
+mod admin_api;
 mod check;
 mod cli;
 mod control;
 mod exit;
 mod logs;
 mod migrations;
+mod moving;
 mod node;
 mod parent;
 mod prefix;
@@ -13,8 +15,9 @@ mod settings;
 mod stock;
 mod tls;
 
+use admin_api::AdminApi;
 use clap::Parser;
-use cli::{Cli, Command, Ending, Which};
+use cli::{Cli, Command, Config, ConfigExport, ConfigImport, Ending, Which};
 use exit::Exit;
 use rustix::process::Signal;
 use settings::faults::Faults;
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<ExitCode, ExitCode> {
         Command::Status(which) => control::status(&whereabouts(&which)?),
         Command::Migrations(cli::Migrations { which, step, yes }) => migrations::run(&settings(&which)?, &step, yes),
         Command::Cluster(cli::Cluster { which, step }) => control::cluster(&settings(&which)?, &whereabouts(&which)?, &step),
+        Command::Config(config) => moved(config)?,
         Command::Version(_) => {
             println!("weir {}", env!("CARGO_PKG_VERSION"));
             Exit::Success
@@ -70,6 +74,21 @@ fn run(command: Command) -> Result<ExitCode, ExitCode> {
         Command::Compile => return Ok(weir_plugin_host::compile_child()),
     };
     Ok(exit.into())
+}
+
+fn moved(config: Config) -> Result<Exit, ExitCode> {
+    let (which, admin) = match &config {
+        Config::Export(ConfigExport { which, admin, .. }) | Config::Import(ConfigImport { which, admin, .. }) => (which, admin),
+    };
+    let Some(api) = AdminApi::find(&settings(which)?, &whereabouts(which)?, admin.as_deref()) else {
+        return Ok(Exit::Failed);
+    };
+    Ok(match config {
+        Config::Export(ConfigExport { out, .. }) => moving::export(&api, out.as_deref()),
+        Config::Import(ConfigImport { file, dry_run, overwrite, .. }) => {
+            moving::import(&api, &file, moving::Options { overwrite, dry_run })
+        }
+    })
 }
 
 fn origin(which: Which) -> node::Origin {
