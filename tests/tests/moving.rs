@@ -416,3 +416,77 @@ fn a_configuration_moves_into_cassandra_and_back() {
     assert_eq!(entities(&export(&home, &folder.path().join("home.ndjson"))), entities(&text));
     home.client().get("/orders").header("apikey", "sesame").send().expect(200);
 }
+
+/// A component, and another version of it.
+fn versions() -> (Vec<u8>, Vec<u8>) {
+    const NAMED: &[u8] = b"neighbour0.1.0";
+    let first = component("neighbour");
+    let at = first.windows(NAMED.len()).position(|bytes| bytes == NAMED).unwrap();
+    let mut second = first.clone();
+    second[at + NAMED.len() - 1] = b'1';
+    (first, second)
+}
+
+#[test]
+fn versions_of_a_component_move_and_the_one_that_serves_is_not_changed_unasked() {
+    let (first, second) = versions();
+    let source = Gateway::start();
+    source.admin().upload(first.clone(), "").expect(201);
+    source.admin().upload(second, "").expect(201);
+    source.admin().patch("/components/neighbour@0.1.1", json!({ "active": true, "cpu_budget_ms": 99 }));
+    source.admin().post("/plugins", json!({ "name": "neighbour" }));
+    let (folder, file) = folder();
+    let text = export(&source, &file);
+    // One that was uploaded and whose settings an import has not come to takes them.
+    let begun = Gateway::start();
+    begun.admin().upload(versions().1, "").expect(201);
+    for target in [Gateway::start(), begun] {
+        imported(&target, &file);
+        assert_eq!(entities(&export(&target, &folder.path().join("again"))), entities(&text));
+    }
+    let target = Gateway::start();
+    target.admin().upload(first, "").expect(201);
+    target.admin().post("/plugins", json!({ "name": "neighbour", "instance_name": "own", "enabled": false }));
+    target.admin().delete("/plugins/own");
+    let before = revision(&target);
+    let (code, said) = import(&target, &file, &[]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("component neighbour@0.1.0 (active)"), "{said}");
+    assert!(said.contains("component neighbour@0.1.1 (active: version 0.1.0 serves there)"), "{said}");
+    assert_eq!(revision(&target), before);
+    let (code, said) = import(&target, &file, &["--overwrite"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(entities(&export(&target, &folder.path().join("again"))), entities(&text));
+    // Other bytes under a known version are replaced by nobody.
+    let other = Gateway::start();
+    let mut third = versions().0;
+    third.extend([0, 5, 4, b'n', b'o', b't', b'e']);
+    other.admin().upload(third, "").expect(201);
+    let (code, said) = import(&other, &file, &["--overwrite"]);
+    assert!(code == 2 && said.contains("other bytes"), "{said}");
+}
+
+#[test]
+fn the_lines_of_the_page_work_as_printed() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/moving.md")).unwrap();
+    let (old, new) = (Gateway::start(), Gateway::start());
+    consumers(&old.admin(), 10);
+    let (folder, _) = folder();
+    let (here, there) = (old.addresses("admin")[0].0.to_string(), new.addresses("admin")[0].0.to_string());
+    let shell = page.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap().lines());
+    let mut carried_out = 0;
+    for line in shell {
+        let line = line
+            .replace("/etc/weir/weir.toml", &format!("{} -p {}", old.settings_file().display(), old.prefix().display()))
+            .replace("/etc/weir/new.toml", &format!("{} -p {}", new.settings_file().display(), new.prefix().display()))
+            .replace("127.0.0.1:8001", &here)
+            .replace("127.0.0.1:9001", &there);
+        let words = line.strip_prefix("weir ").map(|words| format!("{} {words}", weir_tests::binary::weir_binary().display()));
+        let output = std::process::Command::new("sh").args(["-c", &words.unwrap_or(line.clone())]).current_dir(&folder).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{line}: {}", weir_tests::binary::printed(&output));
+        carried_out += 1;
+    }
+    assert!(carried_out >= 5, "a page of {carried_out} lines");
+    new.admin().get("/consumers/c9");
+}

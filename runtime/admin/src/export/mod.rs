@@ -160,7 +160,11 @@ impl Stream {
         let bytes = bytes.map_err(|error| Ended::Unreadable(error.to_string()))?;
         let bytes = bytes.ok_or_else(|| {
             let text = |field| component.text(field).unwrap_or_default().to_owned();
-            Ended::Unreadable(format!("the bytes of component {}@{} are not in the store", text("name"), text("version")))
+            Ended::Unreadable(format!(
+                "the bytes of component {}@{} are not on this node, and its store does not have them or is away",
+                text("name"),
+                text("version")
+            ))
         })?;
         for (number, chunk) in bytes.chunks(CHUNK_BYTES).enumerate() {
             let line = self.writer.bytes(digest, number * CHUNK_BYTES, chunk);
