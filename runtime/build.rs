@@ -13,7 +13,8 @@ const STOCK: [&str; 5] = ["ip-restriction", "key-auth", "rate-limiting", "reques
 const SOURCES: [&str; 4] = ["plugin-sdk/Cargo.toml", "plugin-sdk/src", "wit", "Cargo.toml"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    // Asked when it runs: in a target folder that several clones share, this script may have been built from another one.
+    let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
     // Relative to this package: in a target folder that several clones share, the path of one says nothing about another.
     let plugins = STOCK.map(|name| format!("plugins/{name}"));
     for source in plugins.into_iter().chain(SOURCES.map(str::to_owned)) {

@@ -3,10 +3,16 @@
 use crate::Outcome;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-/// The repository's root.
+/// The repository's root: of the clone that cargo was called in. In a target folder that several clones share, this program may
+/// have been built from another one, so what was so then comes last.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask stands in the repository's root")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        package.parent().expect("xtask stands in the repository's root").to_path_buf()
+    })
 }
 
 /// Where cargo builds: this very program stands in it, in a profile's folder.
