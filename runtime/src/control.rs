@@ -26,7 +26,7 @@ const STATUS_BYTES_MOST: u64 = 16 << 20;
 pub fn end(node: &Whereabouts, signal: Signal, timeout: Option<u64>) -> Exit {
     let Some(running) = running(node) else { return Exit::Failed };
     let bound = match signal {
-        Signal::QUIT => node.drain_timeout + DRAIN_SLACK,
+        Signal::QUIT => node.drain.whole() + DRAIN_SLACK,
         _ => STOP_WAIT,
     };
     finish(running, signal, timeout.map_or(bound, Duration::from_secs))
@@ -50,7 +50,7 @@ fn finish(running: Running, signal: Signal, wait: Duration) -> Exit {
 pub fn end_if_running(node: &Whereabouts) -> Exit {
     match Prefix::new(&node.prefix).running() {
         Ok(None) => Exit::Success,
-        Ok(Some(running)) => finish(running, Signal::QUIT, node.drain_timeout + DRAIN_SLACK),
+        Ok(Some(running)) => finish(running, Signal::QUIT, node.drain.whole() + DRAIN_SLACK),
         Err(error) => {
             eprintln!("weir: {error}");
             Exit::Failed

@@ -14,7 +14,7 @@ mod trouble;
 
 use crate::exit::Exit;
 use crate::prefix::{Listeners, NodeLock, Prefix, PrefixError};
-use crate::settings::{Secret, Settings};
+use crate::settings::{Drain, Secret, Settings};
 use crate::{logs, tls};
 use components::Components;
 use facts::Facts;
@@ -41,7 +41,7 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 const ADMIN_GRACE: Duration = Duration::from_secs(2);
 
 /// Settings that a reload takes; the others wait for a restart, and the log says which.
-const RELOADABLE: &[&str] = &["log_level", "plugins_dir", "drain_timeout_ms"];
+const RELOADABLE: &[&str] = &["log_level", "plugins_dir", "drain_delay_ms", "drain_timeout_ms"];
 
 /// Why a node does not start, or does not take a change.
 #[derive(Debug, thiserror::Error)]
@@ -246,7 +246,7 @@ impl Node {
         let (taken, waiting): (Vec<_>, Vec<_>) = differing.iter().partition(|name| RELOADABLE.contains(&name.as_str()));
         logs::set_level(&new.log_level);
         self.settings.log_level = new.log_level.clone();
-        self.settings.drain_timeout = new.drain_timeout;
+        self.settings.drain = new.drain;
         self.settings.plugins_dir = new.plugins_dir.clone();
         self.proxy.reopen_access_log();
         let (done, is_done) = oneshot::channel();
@@ -269,13 +269,23 @@ impl Node {
         notify(&[NotifyState::Stopping]);
         // First: a load balancer that looks now sends nobody any more.
         self.facts.set_ready(false);
-        let grace = if wish == Wish::Quit { self.settings.drain_timeout } else { STOP_GRACE };
-        tracing::info!(grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), "ending");
+        let Drain { delay, timeout: grace } = match wish {
+            Wish::Quit => self.settings.drain,
+            _ => Drain { delay: Duration::ZERO, timeout: STOP_GRACE },
+        };
+        tracing::info!(?delay, ?grace, "ending");
         let (proxy, signals) = (&self.proxy, &mut self.signals);
         // The Admin API and the status address answer meanwhile: whoever drains wants to watch.
         self.runtime.block_on(async {
+            let ended = async {
+                if !delay.is_zero() {
+                    proxy.leave();
+                    tokio::time::sleep(delay).await;
+                }
+                proxy.drain(grace).await
+            };
             tokio::select! {
-                in_time = proxy.drain(grace) => tracing::info!(in_time, "the proxy has ended"),
+                in_time = ended => tracing::info!(in_time, "the proxy has ended"),
                 // Told again, and harder: no more waiting.
                 () = second_thoughts(signals) => tracing::warn!("told to stop while draining: exchanges are cut"),
             }

@@ -99,8 +99,8 @@ pub struct Settings {
     pub log_level: String,
     /// Everything that the node says, but for the access log.
     pub error_log: LogTarget,
-    /// How long `weir quit` waits for exchanges.
-    pub drain_timeout: Duration,
+    /// How `weir quit` ends the node.
+    pub drain: Drain,
     /// What the proxy is told: threads, limits, time-outs, whom to trust, where the access log goes.
     pub proxy: ProxySettings,
 }
@@ -131,7 +131,7 @@ impl Settings {
             plugins_dir: source.path("plugins_dir"),
             log_level: log_level(&mut source),
             error_log: error_log(&mut source, &prefix),
-            drain_timeout: drain_timeout(&mut source),
+            drain: drain(&mut source),
             proxy: ProxySettings {
                 workers: source.number("worker_threads", 1, WORKER_THREADS_MOST).unwrap_or_else(one_per_core),
                 trusted_ips: source.parsed_list("trusted_ips", network).unwrap_or_default(),
@@ -205,7 +205,8 @@ impl Settings {
         put("log_level", json!(self.log_level));
         put("proxy_access_log", access_log_text(&self.proxy.access_log));
         put("error_log", json!(self.error_log.to_string()));
-        put("drain_timeout_ms", json!(u64::try_from(self.drain_timeout.as_millis()).unwrap_or(u64::MAX)));
+        put("drain_delay_ms", json!(u64::try_from(self.drain.delay.as_millis()).unwrap_or(u64::MAX)));
+        put("drain_timeout_ms", json!(u64::try_from(self.drain.timeout.as_millis()).unwrap_or(u64::MAX)));
         proxy::describe(&self.proxy, &mut put);
         all
     }
@@ -237,13 +238,29 @@ impl std::fmt::Display for LogTarget {
     }
 }
 
+/// How `weir quit` ends a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// For that long the node says that it is not ready and serves on: a load balancer finds out before anything is closed.
+    pub delay: Duration,
+    /// How long exchanges may take then.
+    pub timeout: Duration,
+}
+
+impl Drain {
+    /// The longest that both may take.
+    pub fn whole(self) -> Duration {
+        self.delay.saturating_add(self.timeout)
+    }
+}
+
 /// What a command needs that speaks to a node: where it is, and how long it may take to end.
 #[derive(Clone, Debug)]
 pub struct Whereabouts {
     /// The node's folder.
     pub prefix: PathBuf,
     /// As in [`Settings`].
-    pub drain_timeout: Duration,
+    pub drain: Drain,
 }
 
 impl Whereabouts {
@@ -254,7 +271,7 @@ impl Whereabouts {
             Err(_) if prefix.is_some() => Source::new(None, []),
             Err(faults) => return Err(faults),
         };
-        let found = Self { drain_timeout: drain_timeout(&mut source), prefix: folder(&mut source, prefix) };
+        let found = Self { drain: drain(&mut source), prefix: folder(&mut source, prefix) };
         if source.faults.is_empty() || prefix.is_some() { Ok(found) } else { Err(source.faults) }
     }
 }
@@ -282,8 +299,11 @@ fn folder(source: &mut Source, given: Option<&Path>) -> PathBuf {
     given.map(Path::to_path_buf).or(written).unwrap_or_else(|| DEFAULT_PREFIX.into())
 }
 
-fn drain_timeout(source: &mut Source) -> Duration {
-    Duration::from_millis(source.number("drain_timeout_ms", 0, DRAIN_MOST_MS).unwrap_or(DRAIN_DEFAULT_MS))
+fn drain(source: &mut Source) -> Drain {
+    Drain {
+        delay: Duration::from_millis(source.number("drain_delay_ms", 0, DRAIN_MOST_MS).unwrap_or(0)),
+        timeout: Duration::from_millis(source.number("drain_timeout_ms", 0, DRAIN_MOST_MS).unwrap_or(DRAIN_DEFAULT_MS)),
+    }
 }
 
 fn listeners(source: &mut Source, key: &'static str, default: &str) -> Vec<Listen> {

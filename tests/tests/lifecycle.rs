@@ -256,6 +256,29 @@ fn until_not_ready(gateway: &Gateway) {
     }
 }
 
+/// What a load balancer needs: time to find out, with nothing refused or cut meanwhile.
+#[test]
+fn a_node_that_quits_serves_on_until_its_balancer_has_found_out() {
+    let upstream = Upstream::start();
+    // An hour: this test ends the delay itself.
+    let mut gateway = Gateway::builder().with("drain_delay_ms", "3600000").start();
+    gateway.admin().route_to("steady", upstream.address());
+    let mut kept = Connection::open(gateway.proxy()).unwrap();
+    let ask = |kept: &mut Connection| gateway.client().get("/steady").send_on(kept).unwrap().expect(200);
+    assert_eq!(ask(&mut kept).header("connection"), None);
+    gateway.signal("QUIT");
+    until_not_ready(&gateway);
+    // Both are served: who has a connection, and who opens one. The workers hear of it a moment after the status address.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ask(&mut kept).header("connection") != Some("close") {
+        assert!(Instant::now() < deadline, "clients should be asked to come back elsewhere");
+    }
+    gateway.client().get("/steady").send().expect(200);
+    assert!(Client::of(gateway.status_address()).get("/status/ready").send().status == 503);
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+}
+
 #[test]
 fn restart_takes_the_place_of_the_node_that_ran() {
     let mut gateway = Gateway::start();

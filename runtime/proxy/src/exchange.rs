@@ -322,7 +322,7 @@ impl Served {
         body.ended
             && !refused
             && !client.closing.get()
-            && !self.worker.draining.get()
+            && !self.worker.leaving.get()
             && client.requests.get() < self.worker.settings().keepalive_requests
     }
 

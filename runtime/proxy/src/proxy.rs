@@ -169,10 +169,22 @@ impl Proxy {
         self.shared.log.reopen();
     }
 
+    /// Serves on, and closes each client's connection with its next reply: for a node that will drain soon, while whoever balances
+    /// the load still finds out. Nothing is refused or cut.
+    pub fn leave(&self) {
+        self.stage.send_if_modified(|stage| {
+            let serving = *stage == Stage::Serving;
+            if serving {
+                *stage = Stage::Leaving;
+            }
+            serving
+        });
+    }
+
     /// Stops accepting, lets what has begun come to its end, and stops. True if everything ended before the deadline.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.stage.send_if_modified(|stage| {
-            let serving = *stage == Stage::Serving;
+            let serving = matches!(stage, Stage::Serving | Stage::Leaving);
             if serving {
                 *stage = Stage::Draining;
             }

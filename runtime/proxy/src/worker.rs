@@ -45,6 +45,8 @@ pub(crate) struct Shared {
 pub(crate) enum Stage {
     /// Accepting and serving.
     Serving,
+    /// The same, and every reply closes its connection: whoever balances is to send clients elsewhere.
+    Leaving,
     /// Only finishing what has begun.
     Draining,
     /// Gone, whatever has not finished.
@@ -99,6 +101,8 @@ pub(crate) struct Worker {
     pub spares: RefCell<Spares>,
     /// Whether it finishes only what has begun.
     pub draining: Cell<bool>,
+    /// Clients' connections are not kept any more; they are when it drains, too.
+    pub leaving: Cell<bool>,
     /// Whether it leaves, whatever has not finished.
     pub stopping: Cell<bool>,
     /// Two clocks read together, some times a second: what time of day a monotonic instant is.
@@ -118,6 +122,7 @@ impl Worker {
             buffers: RefCell::default(),
             spares: RefCell::default(),
             draining: Cell::new(false),
+            leaving: Cell::new(false),
             stopping: Cell::new(false),
             clocks: Cell::new((Instant::now(), SystemTime::now())),
             clients: RefCell::default(),
@@ -168,6 +173,7 @@ impl Worker {
     }
     fn drain(&self) {
         self.draining.set(true);
+        self.leaving.set(true);
         self.clients.borrow_mut().drain(..).filter_map(|client| client.upgrade()).for_each(|client| client.close_soon());
     }
     /// The time of day at an instant not long ago.
@@ -212,6 +218,7 @@ pub(crate) fn run(shared: Arc<Shared>, index: usize, listeners: Vec<Listener>) -
                     let now = if changed.is_err() { Stage::Stopped } else { *stage.borrow_and_update() };
                     match now {
                         Stage::Serving => {}
+                        Stage::Leaving => worker.leaving.set(true),
                         Stage::Draining if !worker.draining.get() => worker.drain(),
                         Stage::Draining => {}
                         Stage::Stopped => break,
