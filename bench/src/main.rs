@@ -5,17 +5,13 @@
 //! plugin host; this program only runs it.
 
 mod arms;
-mod cpu;
 mod driver;
-mod error;
 mod histogram;
 mod http;
 mod load;
 mod machine;
 mod origin;
-mod peers;
 mod probe;
-mod process;
 mod report;
 mod response;
 mod rounds;
@@ -25,6 +21,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
+use weir_bench::{cpu, error, peers, process};
 
 use crate::arms::{ALL, Arm, Place, Running};
 use crate::error::Result;

@@ -110,12 +110,18 @@ fn once(root: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         return Ok(());
     }
     let doing = || BenchError::io(format!("preparing {}", root.display()));
-    if root.exists() {
-        fs::remove_dir_all(root).map_err(doing())?;
+    // Filled beside it and renamed: two that prepare it at once are not in each other's way.
+    let fresh = root.with_extension(format!("new-{}", std::process::id()));
+    for rest in [root, &fresh] {
+        if rest.exists() {
+            fs::remove_dir_all(rest).map_err(doing())?;
+        }
     }
-    fs::create_dir_all(root).map_err(doing())?;
-    fill(root)?;
-    fs::write(root.join(COMPLETE), "").map_err(doing())
+    fs::create_dir_all(&fresh).map_err(doing())?;
+    fill(&fresh)?;
+    fs::write(fresh.join(COMPLETE), "").map_err(doing())?;
+    let renamed = fs::rename(&fresh, root);
+    if root.join(COMPLETE).exists() { Ok(()) } else { renamed.map_err(doing()) }
 }
 
 fn program(root: PathBuf, path: &str) -> Result<Unpacked> {

@@ -1,6 +1,6 @@
 //! A cluster: addresses, files and nodes, started together and seen up by each other.
 
-use crate::config::{Java, Start};
+use crate::config::{Java, SEEDS, Start};
 use crate::error::HarnessError;
 use crate::installation::Installation;
 use crate::network::Network;
@@ -97,14 +97,19 @@ impl Cluster {
         });
         let nodes = (0..nodes).map(|index| Node::new(index, Arc::clone(&plan))).collect::<Result<Vec<_>, _>>()?;
         let cluster = Self { nodes, plan, _scratch: scratch };
+        let nodes_that_are_seeds = SEEDS.min(cluster.nodes.len());
         if options.tls {
             let folders: Vec<_> = cluster.nodes.iter().enumerate().map(|(i, node)| (cluster.plan.folder(i), node.ip())).collect();
             certificates::make(&java.installation, &cluster.plan.root, &folders)?;
         }
         let end = Instant::now() + START_WAIT;
-        // All at once: nothing is to be streamed, and most of a start is loading classes.
-        cluster.nodes.iter().try_for_each(|node| node.launch(Start::Usual))?;
-        cluster.nodes.iter().try_for_each(|node| node.wait_until_answering(end))?;
+        // The seeds at once: nothing is to be streamed, and most of a start is loading classes. Another gives up on seeds that are
+        // slow to start.
+        let (seeds, others) = cluster.nodes.split_at(nodes_that_are_seeds);
+        for together in [seeds, others] {
+            together.iter().try_for_each(|node| node.launch(Start::Usual))?;
+            together.iter().try_for_each(|node| node.wait_until_answering(end))?;
+        }
         cluster.wait_for_all_up(end)?;
         if options.authentication {
             cluster.wait_for_superuser(end)?;

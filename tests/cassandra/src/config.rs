@@ -11,6 +11,9 @@ use std::process::Command;
 /// Passwords of key stores that live as long as a test.
 pub(crate) const STORE_PASSWORD: &str = "weir-test";
 
+/// Nodes that others ask when they start: the first ones.
+pub(crate) const SEEDS: usize = 2;
+
 /// Random tokens of several starts at once could meet; these are given, a node's share of the ring being equal.
 const TOKENS: [&str; 3] = ["-9223372036854775808", "-3074457345618258603", "3074457345618258602"];
 
@@ -42,7 +45,7 @@ impl NodePlan<'_> {
     /// Two seeds, or the only one; a node that replaces another must not be one, since seeds do not stream.
     fn seeds(&self, start: Start) -> String {
         let others = self.addresses.iter().filter(|address| start == Start::Usual || **address != self.address());
-        others.take(2).map(ToString::to_string).collect::<Vec<_>>().join(",")
+        others.take(SEEDS).map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// `cassandra.yaml`.

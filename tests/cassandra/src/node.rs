@@ -61,6 +61,10 @@ impl Node {
     pub fn proxy(&self) -> Option<&FaultProxy> {
         self.proxy.as_ref()
     }
+    /// The `cassandra.yaml` that it was started with.
+    pub fn settings_file(&self) -> PathBuf {
+        self.folder.join("cassandra.yaml")
+    }
     /// Its Java process, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.state().child.as_ref().map(|child| process::java_of(child.id()))

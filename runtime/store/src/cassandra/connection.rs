@@ -23,6 +23,8 @@ pub(super) const APPEND_LIMIT: Duration = Duration::from_secs(5);
 /// Waits between attempts to connect: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// Two attempts to connect, of which the later begins after the store was mended.
+const MENDED_WAIT: Duration = Duration::from_secs(15);
 
 /// Whether Cassandra can be asked.
 #[derive(Clone)]
@@ -149,6 +151,14 @@ impl Connection {
             Reach::Down(cause) => Err(cause.clone()),
             Reach::Unready(readiness) => Err(readiness.to_string()),
         }
+    }
+    /// The session, for an operator who has just mended the store: what is known of it may be older than that, so the next attempts to
+    /// connect are waited for.
+    pub(super) async fn prepared_soon(&self) -> Result<Arc<Prepared>, String> {
+        let mut reach = self.reach.clone();
+        // Whether it came up or the time is over: what is so then is told.
+        drop(tokio::time::timeout(MENDED_WAIT, reach.wait_for(|reach| matches!(reach, Reach::Up(_)))).await);
+        self.prepared()
     }
     /// Waits until something is known.
     pub(super) async fn known(&mut self) -> Reach {

@@ -322,12 +322,15 @@ impl Store for Cassandra {
         self.nodes.moved()
     }
     fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
-        self.local.adopt()
+        Box::pin(async move {
+            self.connection.prepared_soon().await.map_err(|cause| WriteError::Unavailable { cause })?;
+            self.local.adopt().await
+        })
     }
     fn republish(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
         Box::pin(async move {
             let unavailable = |cause| WriteError::Unavailable { cause };
-            let prepared = self.connection.prepared().map_err(unavailable)?;
+            let prepared = self.connection.prepared_soon().await.map_err(unavailable)?;
             let view = self.local.newest_view().map_err(|error| unavailable(error.to_string()))?;
             let (cluster, revision) = checkpoint::republish(&prepared, &self.hashes, &view).await.map_err(unavailable)?;
             tracing::warn!(%cluster, revision = revision.0, "the configuration of this node is the store's now");

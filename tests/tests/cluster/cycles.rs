@@ -1,0 +1,62 @@
+//! What was written through one node and answered is served by every other: at once, however many write.
+
+use super::{address, cassandra, until};
+use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use weir_tests::client::Connection;
+use weir_tests::{Gateway, Upstream};
+
+const CYCLES: usize = 10_000;
+const GATEWAYS: usize = 3;
+/// At once. A group of writes is one row of the journal, so more of them cost Cassandra little more.
+const WRITERS: usize = 48;
+
+#[test]
+fn ten_thousand_routes_are_served_everywhere_when_their_creation_is_answered() {
+    let cluster = cassandra();
+    let with = || {
+        let points: Vec<String> = cluster.contact_points().iter().map(|point| format!("\"{point}\"")).collect();
+        Gateway::builder()
+            .with("database", "\"cassandra\"")
+            .with("cassandra_contact_points", &format!("[{}]", points.join(", ")))
+            .with("cassandra_keyspace", "\"cycles\"")
+            .with("cassandra_repl_factor", "3")
+            .with("db_update_frequency", "0.05")
+    };
+    let (code, said) = with().command(&["migrations", "bootstrap"]);
+    assert_eq!(code, 0, "{said}");
+    let gateways: Vec<Gateway> = (0..GATEWAYS).map(|_| with().start()).collect();
+    until("all know each other", || {
+        gateways.iter().all(|one| one.admin().get("/cluster/nodes")["data"].as_array().is_some_and(|all| all.len() == GATEWAYS))
+    });
+    let upstream = Upstream::start();
+    let service = json!({ "name": "all", "url": format!("http://{}", upstream.address()) });
+    gateways[0].admin().ask("POST", "/services?wait=applied&timeout=60", &service).expect(201);
+
+    let (next, begun) = (AtomicUsize::new(0), std::time::Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            scope.spawn(|| {
+                let mut connections: Vec<_> = gateways.iter().map(|one| Connection::open(one.proxy()).unwrap()).collect();
+                loop {
+                    let cycle = next.fetch_add(1, Ordering::Relaxed);
+                    if cycle >= CYCLES {
+                        return;
+                    }
+                    let path = format!("/cycle-{cycle}");
+                    let route = json!({ "name": format!("cycle-{cycle}"), "paths": [&path], "service": { "name": "all" } });
+                    let written = gateways[cycle % GATEWAYS].admin().ask("POST", "/routes?wait=applied&timeout=60", &route);
+                    assert_eq!(written.header("weir-served"), Some("3/3"), "{}", written.text());
+                    written.expect(201);
+                    // Through the others; the one that took it is no witness.
+                    for other in [cycle + 1, cycle + 2].map(|number| number % GATEWAYS) {
+                        let answer = gateways[other].client().get(&path).send_on(&mut connections[other]);
+                        answer.unwrap_or_else(|error| panic!("{path} on {other}: {error}")).expect(200);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(upstream.served(), 2 * CYCLES as u64);
+    println!("{CYCLES} cycles, {WRITERS} at once, in {:.0?}; machines of {}", begun.elapsed(), address(&cluster, 0));
+}
