@@ -49,6 +49,13 @@ impl GatewayBuilder {
         self.prefix = Some(stopped);
         self
     }
+    /// In the folder that another gateway has left, by its settings.
+    #[must_use]
+    pub fn settings_of(mut self, stopped: TempDir) -> Self {
+        let text = std::fs::read_to_string(stopped.path().join("weir.toml")).expect("the settings can be read");
+        self.lines = text.lines().map(str::to_owned).collect();
+        self.in_folder_of(stopped)
+    }
     /// Writes the settings; answers the folder.
     fn write(&mut self) -> TempDir {
         let prefix = self.prefix.take().unwrap_or_else(|| tempfile::tempdir().expect("a temporary folder"));

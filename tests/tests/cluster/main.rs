@@ -4,6 +4,7 @@
 
 mod cycles;
 mod machine;
+mod outage;
 mod page;
 mod rolling;
 
@@ -11,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use weir_cassandra_harness::Cluster;
+use weir_tests::{Gateway, GatewayBuilder};
 
 /// For everything that is waited for: machines of CI are slow, and nothing is proved by how fast they are.
 const WAIT: Duration = Duration::from_secs(120);
@@ -32,6 +34,33 @@ fn address(cluster: &Cluster, number: u8) -> Ipv4Addr {
     match cluster.contact_points()[0].ip() {
         std::net::IpAddr::V4(ip) => Ipv4Addr::new(ip.octets()[0], ip.octets()[1], ip.octets()[2], number),
         std::net::IpAddr::V6(_) => Ipv4Addr::LOCALHOST,
+    }
+}
+
+/// Gateways on those nodes, by what all tests but the page's ask for.
+struct GatewaysOn<'a> {
+    cluster: &'a Cluster,
+    keyspace: &'a str,
+    /// Seconds between two looks at the store.
+    every_s: &'a str,
+}
+
+impl GatewaysOn<'_> {
+    fn builder(&self) -> GatewayBuilder {
+        let points: Vec<String> = self.cluster.contact_points().iter().map(|point| format!("\"{point}\"")).collect();
+        Gateway::builder()
+            .with("database", "\"cassandra\"")
+            .with("cassandra_contact_points", &format!("[{}]", points.join(", ")))
+            .with("cassandra_keyspace", &format!("\"{}\"", self.keyspace))
+            .with("cassandra_repl_factor", "3")
+            .with("db_update_frequency", self.every_s)
+    }
+    fn bootstrap(&self) {
+        let (code, said) = self.builder().command(&["migrations", "bootstrap"]);
+        assert_eq!(code, 0, "{said}");
+    }
+    fn start(&self) -> Gateway {
+        self.builder().start()
     }
 }
 
