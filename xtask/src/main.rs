@@ -26,6 +26,7 @@ const USAGE: &str = "cargo xtask TASK
   dist             the gateway as it is shipped: optimised from a profile of itself; prints where it is
   cassandra        a real Cassandra for the tests; `cassandra start N` runs a cluster of N nodes until Ctrl-C
   faults [SECONDS] plays faults with three nodes of Cassandra for 20 minutes and checks that nothing is lost
+  figures          what a cluster costs: writes, the way to every node, boots; the tables of docs/benchmarks.md
   bench [ARGS]     the benchmark; see docs/benchmarks.md
 ";
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ["cassandra", "start", nodes] => cassandra::start(nodes),
         ["faults"] => test::faults("1200"),
         ["faults", seconds] => test::faults(seconds),
+        ["figures"] => test::figures(),
         ["new-plugin", name] => new_plugin::new_plugin(name),
         ["dist"] => dist::dist(),
         ["bench", rest @ ..] => bench::bench(rest),

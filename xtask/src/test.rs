@@ -45,6 +45,16 @@ pub fn faults(seconds: &str) -> Outcome {
     )
 }
 
+/// Measures what a cluster costs, with real nodes, and prints tables.
+pub fn figures() -> Outcome {
+    cassandra::prepare()?;
+    plugins::build()?;
+    tool(cargo().args(["build", "--workspace", "--bin", "weir"]))?;
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--test", "cluster", "--", "--ignored", "--nocapture", "--test-threads=1"]);
+    tool(&mut command)
+}
+
 /// One room. For the end-to-end tests the gateway is built first.
 pub fn room(name: &str) -> Outcome {
     let Some((_, package)) = ROOMS.iter().find(|(room, _)| *room == name) else {

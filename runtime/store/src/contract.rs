@@ -155,6 +155,9 @@ pub struct StoreStatus {
     pub head: String,
     /// Hash of the state at that revision, in hexadecimal. Equal hashes mean equal states.
     pub state: String,
+    /// Milliseconds since the store that nodes share was last known to have nothing newer. Unset for a store that is one node's own,
+    /// and from a node's start until it is first known.
+    pub confirmed_ms: Option<u64>,
     /// The oldest revision that `transactions` can still continue from.
     pub floor: Revision,
     /// Bytes of the file.

@@ -2,7 +2,10 @@
 //!
 //! All tests share the nodes of Cassandra and stop and start some of them, so one runs after another, each in a keyspace of its own.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, in its own functions as well")]
+
 mod cycles;
+mod figures;
 mod machine;
 mod outage;
 mod page;

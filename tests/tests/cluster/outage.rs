@@ -4,7 +4,7 @@ use super::{GatewaysOn, cassandra, until};
 use serde_json::json;
 use std::time::Instant;
 use weir_cassandra_harness::Cluster;
-use weir_tests::{Gateway, Upstream};
+use weir_tests::{Client, Gateway, Upstream};
 
 /// Authentication, limits and chains: what a route with all three answers to who may, who may not, and who has had enough.
 fn serves_everything(gateway: &Gateway) {
@@ -15,6 +15,13 @@ fn serves_everything(gateway: &Gateway) {
     ask("wrong").expect(401);
     ask("once").expect(200);
     assert_eq!(ask("once").expect(429).header("x-chain"), Some("whole"));
+}
+
+/// What `/status/ready` says of the configuration's age, in milliseconds: nothing while it is not known since the start.
+fn age(gateway: &Gateway) -> Option<u64> {
+    let ready = Client::of(gateway.status_address()).get("/status/ready").send().expect(200).json();
+    assert!(ready["configuration"]["serving"].as_u64().is_some_and(|serving| serving > 0), "{ready}");
+    ready["configuration"]["confirmed_ms"].as_u64()
 }
 
 fn restarted(gateway: Gateway, how: &str) -> Gateway {
@@ -48,11 +55,14 @@ fn a_gateway_restarts_without_cassandra_and_catches_up_when_it_returns() {
     admin.ask("PUT", "/consumers/last?wait=applied&timeout=60", &json!({})).expect(200);
 
     all(&cluster, |node| node.pause().unwrap());
+    until("the other's configuration grows old, and it is ready", || age(&b).is_some_and(|age| age > 3_000));
     a = restarted(a, "hanging");
+    assert_eq!(age(&a), None);
     all(&cluster, |node| node.resume().unwrap());
     let written = b.admin();
     until("a change is taken again", || written.ask("PUT", "/consumers/later", &json!({})).status == 200);
     until("and arrives", || a.admin().ask("GET", "/consumers/later", &serde_json::Value::Null).status == 200);
+    until("both are fresh", || [&a, &b].into_iter().all(|one| age(one).is_some_and(|age| age < 3_000)));
 
     all(&cluster, |node| node.kill().unwrap());
     a = restarted(a, "stopped");

@@ -12,8 +12,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime/admin", &["weir-model", "weir-store"]),
     ("runtime", &["weir-model", "weir-store", "weir-plugin-host", "weir-proxy", "weir-admin"]),
     ("plugin-sdk", &[]),
-    // The harness speaks to the built binary; from the tasks it takes the sample and the tour.
-    ("tests", &["xtask", "weir-cassandra-harness"]),
+    // The harness speaks to the built binary; from the tasks it takes the sample and the tour,
+    // from the benchmark a load balancer.
+    ("tests", &["xtask", "weir-bench", "weir-cassandra-harness"]),
     // Knows processes and sockets only, so that the store's own tests may use it, too: those make no edge here.
     ("tests/cassandra", &[]),
     // Measures whole requests on the built binary; beside it, single calls of plugins in the plugin host, and the same work for Envoy.

@@ -41,6 +41,7 @@ impl Store for Broken {
             revision: Revision(0),
             head: String::new(),
             state: String::new(),
+            confirmed_ms: None,
             floor: Revision(0),
             file_bytes: 0,
             path: String::new(),

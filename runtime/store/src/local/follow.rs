@@ -1,13 +1,14 @@
 //! Applies what others have appended: only what continues this file's history, and only whole rows.
 
 use super::authority::{News, Outlook, SharedRow};
-use super::file;
 use super::reload::reload;
 use super::writer::Writer;
+use super::{file, locked};
 use crate::replica::meta::{Meta, Tip};
 use crate::replica::{BLOBS, JOURNAL, ReplicaError, STATE, blobs, fold};
 use crate::row::{Change, FORMAT, Row, decode_changes};
 use redb::Database;
+use std::time::Instant;
 use weir_model::{Digest, Revision};
 
 /// How often one look asks for more. A node that is far behind catches up look by look, and takes writes in between.
@@ -33,8 +34,13 @@ pub(crate) fn catch_up(writer: &mut Writer) -> Outlook {
     let Some(mut authority) = writer.authority.take() else { return Outlook::Current };
     let mut outlook = Outlook::Current;
     for _ in 0..ROUNDS {
+        let begun = Instant::now();
         match authority.news(&writer.meta.tip) {
-            News::Rows(rows) if rows.is_empty() => break,
+            News::Rows(rows) if rows.is_empty() => {
+                // As of before it was asked: what came while the answer was on its way is not in it.
+                *locked(&writer.shared.confirmed) = Some(begun);
+                break;
+            }
             News::Rows(rows) => {
                 if let Some(ended) = take(writer, &rows, &mut |digest| authority.blob(digest)) {
                     outlook = ended;

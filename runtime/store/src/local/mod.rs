@@ -25,6 +25,7 @@ use queue::{Queue, Work};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::watch;
 use view::{LocalView, Tables};
 use weir_model::{Digest, Revision, Transaction, View};
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     newest: Mutex<Option<Arc<LocalView>>>,
     moves: watch::Receiver<Revision>,
     holding: Mutex<Option<String>>,
+    /// When it was last known that the authority has nothing newer.
+    pub(crate) confirmed: Mutex<Option<Instant>>,
     // One look at the file is enough for all readers that met a failure.
     look_asked: AtomicBool,
     #[cfg(test)]
@@ -78,6 +81,7 @@ impl LocalStore {
             newest: Mutex::new(None),
             moves: receiver,
             holding: Mutex::new(None),
+            confirmed: Mutex::new(None),
             look_asked: AtomicBool::new(false),
             #[cfg(test)]
             health: Mutex::new(None),
@@ -206,6 +210,7 @@ impl LocalStore {
             revision: meta.as_ref().map(|meta| meta.tip.revision).unwrap_or_default(),
             head: meta.as_ref().map(|meta| hex(&meta.tip.head)).unwrap_or_default(),
             state: meta.as_ref().map(|meta| hex(&meta.tip.state.0)).unwrap_or_default(),
+            confirmed_ms: locked(&self.shared.confirmed).map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
             floor: meta.as_ref().map(|meta| meta.floor).unwrap_or_default(),
             file_bytes: std::fs::metadata(&path).map(|file| file.len()).unwrap_or(0),
             path: path.display().to_string(),
