@@ -25,6 +25,10 @@ impl Admin {
     pub fn get(&self, path: &str) -> Value {
         self.ask("GET", path, &Value::Null).expect(200).json()
     }
+    /// Whether this gateway knows of that many on its store, itself included.
+    pub fn knows_nodes(&self, count: usize) -> bool {
+        self.get("/cluster/nodes")["data"].as_array().is_some_and(|nodes| nodes.len() == count)
+    }
     /// A new entity.
     pub fn post(&self, path: &str, body: Value) -> Value {
         self.ask("POST", path, &body).expect(201).json()

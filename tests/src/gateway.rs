@@ -43,6 +43,16 @@ impl GatewayBuilder {
         self.lines.push(format!("{key} = {value}"));
         self
     }
+    /// On those nodes of Cassandra, in a keyspace with that many copies, looking at it ten times a second.
+    #[must_use]
+    pub fn on_cassandra(self, nodes: &[SocketAddr], keyspace: &str, copies: usize) -> Self {
+        let points: Vec<String> = nodes.iter().map(|point| format!("\"{point}\"")).collect();
+        self.with("database", "\"cassandra\"")
+            .with("cassandra_contact_points", &format!("[{}]", points.join(", ")))
+            .with("cassandra_keyspace", &format!("\"{keyspace}\""))
+            .with("cassandra_repl_factor", &copies.to_string())
+            .with("db_update_frequency", "0.1")
+    }
     /// In the folder that another gateway has left.
     #[must_use]
     pub fn in_folder_of(mut self, stopped: TempDir) -> Self {

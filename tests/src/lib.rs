@@ -12,11 +12,21 @@ pub mod guests;
 pub mod upstream;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 pub use admin::Admin;
 pub use client::{Client, Reply};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use upstream::Upstream;
+
+/// Waits until it is so; fails the test when that takes longer than `within`.
+pub fn until(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
 
 /// Says that it is over when it is dropped: the threads beside a test must end when the test fails, too.
 pub struct OverAtEnd<'a>(pub &'a AtomicBool);

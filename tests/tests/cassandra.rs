@@ -10,13 +10,7 @@ use weir_tests::{Client, Gateway, Upstream};
 const WAIT: Duration = Duration::from_secs(60);
 
 fn builder(cluster: &Cluster, keyspace: &str) -> GatewayBuilder {
-    let points: Vec<String> = cluster.contact_points().iter().map(|point| format!("\"{point}\"")).collect();
-    Gateway::builder()
-        .with("database", "\"cassandra\"")
-        .with("cassandra_contact_points", &format!("[{}]", points.join(", ")))
-        .with("cassandra_keyspace", &format!("\"{keyspace}\""))
-        .with("cassandra_repl_factor", "1")
-        .with("db_update_frequency", "0.1")
+    Gateway::builder().on_cassandra(&cluster.contact_points(), keyspace, 1)
 }
 
 /// `weir migrations bootstrap` as an operator runs it: with a settings file, on a machine where no node runs.
@@ -26,12 +20,8 @@ fn bootstrap(builder: GatewayBuilder) -> String {
     said
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + WAIT;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
+fn until(what: &str, is_so: impl FnMut() -> bool) {
+    weir_tests::until(what, WAIT, is_so);
 }
 
 fn status(gateway: &Gateway) -> Value {
@@ -49,9 +39,7 @@ impl Pair {
     fn start(with: impl Fn() -> GatewayBuilder) -> Self {
         let (a, b) = (with().start(), with().start());
         let upstream = Upstream::start();
-        until("both know each other", || {
-            a.admin().get("/cluster/nodes")["data"].as_array().is_some_and(|nodes| nodes.len() == 2)
-        });
+        until("both know each other", || a.admin().knows_nodes(2));
         let service = json!({ "name": "orders", "url": format!("http://{}", upstream.address()) });
         let made = a.admin().ask("POST", "/services?wait=applied", &service);
         assert_eq!(made.header("weir-served"), Some("2/2"));
@@ -144,7 +132,7 @@ fn a_store_that_was_emptied_gets_the_configuration_of_a_node_again() {
     let with = || builder(cluster, "emptied");
     bootstrap(with());
     let (a, b) = (with().start(), with().start());
-    until("both know each other", || a.admin().get("/cluster/nodes")["data"].as_array().is_some_and(|nodes| nodes.len() == 2));
+    until("both know each other", || a.admin().knows_nodes(2));
     a.admin().ask("PUT", "/consumers/ada?wait=applied", &json!({})).expect(200);
     let (code, said) = with().command(&["migrations", "reset"]);
     assert!(code != 0 && said.contains("--yes"), "{said}");
@@ -160,9 +148,7 @@ fn a_store_that_was_emptied_gets_the_configuration_of_a_node_again() {
     let (code, said) = b.weir(&["cluster", "adopt"]);
     assert_eq!(code, 0, "{said}");
     // Their rows went with the keyspace.
-    until("both know each other again", || {
-        a.admin().get("/cluster/nodes")["data"].as_array().is_some_and(|nodes| nodes.len() == 2)
-    });
+    until("both know each other again", || a.admin().knows_nodes(2));
     a.admin().ask("PUT", "/consumers/bob?wait=applied", &json!({})).expect(200);
     assert_eq!(b.admin().get("/consumers/bob")["username"], "bob");
     assert_eq!(b.admin().get("/consumers/ada")["username"], "ada");

@@ -384,13 +384,7 @@ fn what_the_gateway_refuses_is_named_with_its_line() {
 }
 
 fn on(cluster: &Cluster, keyspace: &str) -> GatewayBuilder {
-    let points: Vec<String> = cluster.contact_points().iter().map(|point| format!("\"{point}\"")).collect();
-    Gateway::builder()
-        .with("database", "\"cassandra\"")
-        .with("cassandra_contact_points", &format!("[{}]", points.join(", ")))
-        .with("cassandra_keyspace", &format!("\"{keyspace}\""))
-        .with("cassandra_repl_factor", "1")
-        .with("db_update_frequency", "0.1")
+    Gateway::builder().on_cassandra(&cluster.contact_points(), keyspace, 1)
 }
 
 #[test]

@@ -17,14 +17,12 @@ fn ten_thousand_routes_are_served_everywhere_when_their_creation_is_answered() {
     let on = GatewaysOn { cluster: &cluster, keyspace: "cycles", every_s: "0.05" };
     on.bootstrap();
     let gateways: Vec<Gateway> = (0..GATEWAYS).map(|_| on.start()).collect();
-    until("all know each other", || {
-        gateways.iter().all(|one| one.admin().get("/cluster/nodes")["data"].as_array().is_some_and(|all| all.len() == GATEWAYS))
-    });
+    until("all know each other", || gateways.iter().all(|one| one.admin().knows_nodes(GATEWAYS)));
     let upstream = Upstream::start();
     let service = json!({ "name": "all", "url": format!("http://{}", upstream.address()) });
     gateways[0].admin().ask("POST", "/services?wait=applied&timeout=60", &service).expect(201);
 
-    let (next, begun) = (AtomicUsize::new(0), std::time::Instant::now());
+    let (next, slow, begun) = (AtomicUsize::new(0), AtomicUsize::new(0), std::time::Instant::now());
     std::thread::scope(|scope| {
         for _ in 0..WRITERS {
             scope.spawn(|| {
@@ -35,10 +33,18 @@ fn ten_thousand_routes_are_served_everywhere_when_their_creation_is_answered() {
                         return;
                     }
                     let path = format!("/cycle-{cycle}");
-                    let route = json!({ "name": format!("cycle-{cycle}"), "paths": [&path], "service": { "name": "all" } });
-                    let written = gateways[cycle % GATEWAYS].admin().ask("POST", "/routes?wait=applied&timeout=60", &route);
+                    let route = json!({ "paths": [&path], "service": { "name": "all" } });
+                    let admin = gateways[cycle % GATEWAYS].admin();
+                    // A Cassandra on a busy machine may be too slow for a write, which is told and may be sent again.
+                    let mut written = None;
+                    until("the write is taken", || {
+                        let answer = admin.ask("PUT", &format!("/routes{path}?wait=applied&timeout=60"), &route);
+                        slow.fetch_add(usize::from(answer.status == 503), Ordering::Relaxed);
+                        written = Some(answer).filter(|answer| answer.status != 503);
+                        written.is_some()
+                    });
+                    let written = written.unwrap().expect(200);
                     assert_eq!(written.header("weir-served"), Some("3/3"), "{}", written.text());
-                    written.expect(201);
                     // Through the others; the one that took it is no witness.
                     for other in [cycle + 1, cycle + 2].map(|number| number % GATEWAYS) {
                         let answer = gateways[other].client().get(&path).send_on(&mut connections[other]);
@@ -49,5 +55,6 @@ fn ten_thousand_routes_are_served_everywhere_when_their_creation_is_answered() {
         }
     });
     assert_eq!(upstream.served(), 2 * CYCLES as u64);
-    println!("{CYCLES} cycles, {WRITERS} at once, in {:.0?}", begun.elapsed());
+    let slow = slow.into_inner();
+    println!("{CYCLES} cycles, {WRITERS} at once, in {:.0?}; {slow} writes were answered 503 and sent again", begun.elapsed());
 }

@@ -13,7 +13,7 @@ mod rolling;
 
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use weir_cassandra_harness::Cluster;
 use weir_tests::{Gateway, GatewayBuilder};
 
@@ -50,12 +50,8 @@ struct GatewaysOn<'a> {
 
 impl GatewaysOn<'_> {
     fn builder(&self) -> GatewayBuilder {
-        let points: Vec<String> = self.cluster.contact_points().iter().map(|point| format!("\"{point}\"")).collect();
         Gateway::builder()
-            .with("database", "\"cassandra\"")
-            .with("cassandra_contact_points", &format!("[{}]", points.join(", ")))
-            .with("cassandra_keyspace", &format!("\"{}\"", self.keyspace))
-            .with("cassandra_repl_factor", "3")
+            .on_cassandra(&self.cluster.contact_points(), self.keyspace, 3)
             .with("db_update_frequency", self.every_s)
     }
     fn bootstrap(&self) {
@@ -67,10 +63,6 @@ impl GatewaysOn<'_> {
     }
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + WAIT;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
+fn until(what: &str, is_so: impl FnMut() -> bool) {
+    weir_tests::until(what, WAIT, is_so);
 }

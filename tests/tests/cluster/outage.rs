@@ -43,7 +43,7 @@ fn a_gateway_restarts_without_cassandra_and_catches_up_when_it_returns() {
     let on = GatewaysOn { cluster: &cluster, keyspace: "outage", every_s: "0.1" };
     on.bootstrap();
     let (mut a, b) = (on.start(), on.start());
-    until("both know each other", || a.admin().get("/cluster/nodes")["data"].as_array().is_some_and(|nodes| nodes.len() == 2));
+    until("both know each other", || a.admin().knows_nodes(2));
     let upstream = Upstream::start();
     let admin = a.admin();
     admin.route_to("orders", upstream.address());

@@ -64,7 +64,7 @@ fn nobody_notices_that_everything_is_restarted() {
     a.systemctl_weir("start");
     b.systemctl_weir("start");
     let admin = Admin::of((a.address, 8001).into());
-    until("they know each other", || admin.get("/cluster/nodes")["data"].as_array().is_some_and(|all| all.len() == 2));
+    until("they know each other", || admin.knows_nodes(2));
     admin.route_to("orders", upstream.address());
     admin.plugin_on("orders", "key-auth", json!({}));
     admin.plugin_on("orders", "rate-limiting", json!({ "hour": 100_000_000, "policy": "local" }));
