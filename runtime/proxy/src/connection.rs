@@ -8,7 +8,7 @@ use crate::error::ProxyError;
 use crate::exchange;
 use crate::leaving::Leaving;
 use crate::reply;
-use crate::worker::{Worker, add};
+use crate::worker::{Stage, Worker, add};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::future::poll_fn;
@@ -46,7 +46,7 @@ enum End {
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: ClientStream, facts: ClientFacts) {
     let client = Client::new(stream, facts);
     worker.remember(&client);
-    if worker.draining.get() {
+    if worker.stage.get() >= Stage::Draining {
         client.closing.set(true);
     }
     let end = {

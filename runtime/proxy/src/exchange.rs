@@ -30,7 +30,7 @@ use crate::spares::Texts;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::response::Head;
 use crate::walk::{Identities, Walked, walk};
-use crate::worker::{Worker, add};
+use crate::worker::{Stage, Worker, add};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -322,7 +322,7 @@ impl Served {
         body.ended
             && !refused
             && !client.closing.get()
-            && !self.worker.leaving.get()
+            && self.worker.stage.get() == Stage::Serving
             && client.requests.get() < self.worker.settings().keepalive_requests
     }
 
@@ -345,7 +345,7 @@ impl Served {
         if !self.complete && self.error.is_none() {
             self.error = Some(if std::thread::panicking() {
                 ProxyError::Internal("panic")
-            } else if self.worker.stopping.get() {
+            } else if self.worker.stage.get() == Stage::Stopped {
                 ProxyError::Stopped
             } else {
                 ProxyError::ClientGone

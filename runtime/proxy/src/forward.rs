@@ -10,6 +10,7 @@ use crate::upstream::pool::Way;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::response::Head;
 use crate::upstream::stream::Connection;
+use crate::worker::Stage;
 use http::Method;
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -186,7 +187,7 @@ pub(crate) fn release(served: &Served, ongoing: Ongoing) {
     }
     let Some(service) = served.matched.as_ref().and_then(|matched| matched.service.as_ref()) else { return };
     if let Some(connection) = call.into_connection()
-        && !worker.draining.get()
+        && worker.stage.get() < Stage::Draining
     {
         worker.pool.borrow_mut().put(service, way, connection, served.now, &worker.pool_limits());
     }

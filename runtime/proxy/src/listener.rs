@@ -93,7 +93,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Listener) {
             biased;
             // What the kernel has accepted already is served even while draining: closing the socket would reset it.
             accepted = socket.accept() => accepted,
-            _ = stage.wait_for(|stage| matches!(stage, Stage::Draining | Stage::Stopped)) => return,
+            _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return,
         };
         match accepted {
             Ok((stream, peer)) => take(&worker, stream, peer, address, tls.clone()),

@@ -172,24 +172,21 @@ impl Proxy {
     /// Serves on, and closes each client's connection with its next reply: for a node that will drain soon, while whoever balances
     /// the load still finds out. Nothing is refused or cut.
     pub fn leave(&self) {
+        self.go_on_to(Stage::Leaving);
+    }
+
+    /// Nothing if it is there, or further.
+    fn go_on_to(&self, next: Stage) {
         self.stage.send_if_modified(|stage| {
-            let serving = *stage == Stage::Serving;
-            if serving {
-                *stage = Stage::Leaving;
-            }
-            serving
+            let earlier = *stage < next;
+            *stage = next.max(*stage);
+            earlier
         });
     }
 
     /// Stops accepting, lets what has begun come to its end, and stops. True if everything ended before the deadline.
     pub async fn drain(&self, deadline: Duration) -> bool {
-        self.stage.send_if_modified(|stage| {
-            let serving = matches!(stage, Stage::Serving | Stage::Leaving);
-            if serving {
-                *stage = Stage::Draining;
-            }
-            serving
-        });
+        self.go_on_to(Stage::Draining);
         let in_time = tokio::time::timeout(deadline, self.all_ended()).await.is_ok();
         self.stage.send_replace(Stage::Stopped);
         if !in_time {

@@ -40,8 +40,8 @@ pub(crate) struct Shared {
     pub figures: Vec<WorkerFigures>,
 }
 
-/// What the proxy is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What the proxy is doing. It goes on to later ones only.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Stage {
     /// Accepting and serving.
     Serving,
@@ -99,12 +99,8 @@ pub(crate) struct Worker {
     pub buffers: RefCell<Vec<Vec<u8>>>,
     /// What ended exchanges have left for the next ones.
     pub spares: RefCell<Spares>,
-    /// Whether it finishes only what has begun.
-    pub draining: Cell<bool>,
-    /// Clients' connections are not kept any more; they are when it drains, too.
-    pub leaving: Cell<bool>,
-    /// Whether it leaves, whatever has not finished.
-    pub stopping: Cell<bool>,
+    /// What it is doing.
+    pub stage: Cell<Stage>,
     /// Two clocks read together, some times a second: what time of day a monotonic instant is.
     clocks: Cell<(Instant, SystemTime)>,
     clients: RefCell<Vec<Weak<Client>>>,
@@ -121,9 +117,7 @@ impl Worker {
             log: AccessBuffer::new(shared.log.clone()),
             buffers: RefCell::default(),
             spares: RefCell::default(),
-            draining: Cell::new(false),
-            leaving: Cell::new(false),
-            stopping: Cell::new(false),
+            stage: Cell::new(Stage::Serving),
             clocks: Cell::new((Instant::now(), SystemTime::now())),
             clients: RefCell::default(),
             shared,
@@ -172,8 +166,7 @@ impl Worker {
         clients.push(Rc::downgrade(client));
     }
     fn drain(&self) {
-        self.draining.set(true);
-        self.leaving.set(true);
+        self.stage.set(Stage::Draining);
         self.clients.borrow_mut().drain(..).filter_map(|client| client.upgrade()).for_each(|client| client.close_soon());
     }
     /// The time of day at an instant not long ago.
@@ -218,19 +211,22 @@ pub(crate) fn run(shared: Arc<Shared>, index: usize, listeners: Vec<Listener>) -
                     let now = if changed.is_err() { Stage::Stopped } else { *stage.borrow_and_update() };
                     match now {
                         Stage::Serving => {}
-                        Stage::Leaving => worker.leaving.set(true),
-                        Stage::Draining if !worker.draining.get() => worker.drain(),
+                        Stage::Leaving => worker.stage.set(Stage::Leaving),
+                        Stage::Draining if worker.stage.get() < Stage::Draining => worker.drain(),
                         Stage::Draining => {}
                         Stage::Stopped => break,
                     }
                 }
             }
-            if worker.draining.get() && acceptors.iter().all(|acceptor| acceptor.is_finished()) && is_idle(&worker) {
+            if worker.stage.get() == Stage::Draining
+                && acceptors.iter().all(|acceptor| acceptor.is_finished())
+                && is_idle(&worker)
+            {
                 break;
             }
         }
         // Exchanges that are left are dropped with the runtime, and log themselves.
-        worker.stopping.set(true);
+        worker.stage.set(Stage::Stopped);
     });
     Ok(())
 }
