@@ -1,21 +1,17 @@
-//! The Admin API of a node as commands ask it: plain HTTP/1.0 with a connection for each request, so that an answer ends where
-//! the connection does.
+//! The Admin API of a node as commands ask it.
 //!
 //! Knows no entities. TLS is left to those who have it: commands run on the node's machine, or through a tunnel.
 
 use crate::control;
+use crate::http::{self, Reply, Request};
 use crate::settings::{Secret, Settings, Whereabouts};
 use serde_json::Value;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, Read};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-/// A gateway that takes longer to accept is not there.
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Between two reads. The slowest answer compiles a large component and asks it about every entry.
 const ANSWER_WAIT: Duration = Duration::from_secs(300);
-/// The largest head of an answer.
-const HEAD_BYTES_MOST: u64 = 64 << 10;
 /// The largest answer that is read whole: a page of entities, of which one has at most 8 MiB and usually 500 bytes.
 const ANSWER_BYTES_MOST: u64 = 128 << 20;
 /// Where the Admin API is when an address has no port.
@@ -26,14 +22,7 @@ pub struct AdminApi {
     address: SocketAddr,
     host: String,
     token: Option<String>,
-}
-
-/// An answer whose body has yet to be read.
-pub struct Reply {
-    pub status: u16,
-    pub served: Option<String>,
-    pub retry_after: bool,
-    pub body: BufReader<TcpStream>,
+    wait: Duration,
 }
 
 /// A JSON answer, whole.
@@ -58,39 +47,39 @@ impl AdminApi {
         let token = settings.admin_token.as_ref().map(|Secret(token)| token.clone());
         let Some(url) = url else {
             let address = control::admin_address(node)?;
-            return Some(Self { address, host: address.to_string(), token });
+            return Some(Self { address, host: address.to_string(), token, wait: ANSWER_WAIT });
         };
         match resolve(url) {
-            Ok((address, host)) => Some(Self { address, host, token }),
+            Ok((address, host)) => Some(Self { address, host, token, wait: ANSWER_WAIT }),
             Err(reason) => {
                 eprintln!("weir: --admin {url}: {reason}");
                 None
             }
         }
     }
+    /// Its host and port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
     /// For messages.
     pub fn url(&self) -> String {
         format!("http://{}", self.host)
     }
+    /// The same, for answers that take longer than usual.
+    pub fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
     /// Sends a request and reads the head of its answer.
     pub fn open(&self, method: &str, path: &str, sent: Sent) -> io::Result<Reply> {
-        let mut stream = TcpStream::connect_timeout(&self.address, CONNECT_WAIT)?;
-        stream.set_read_timeout(Some(ANSWER_WAIT))?;
-        stream.set_write_timeout(Some(ANSWER_WAIT))?;
         let (content_type, body) = match sent {
             Sent::Nothing => ("", &[][..]),
             Sent::Json(text) => ("content-type: application/json\r\n", text.as_bytes()),
             Sent::Wasm(bytes) => ("content-type: application/wasm\r\n", bytes),
         };
         let token = self.token.as_ref().map(|token| format!("kong-admin-token: {token}\r\n")).unwrap_or_default();
-        let head = format!(
-            "{method} {path} HTTP/1.0\r\nhost: {}\r\n{token}{content_type}content-length: {}\r\nconnection: close\r\n\r\n",
-            self.host,
-            body.len()
-        );
-        // Whoever refuses a body answers and closes before it has come: the answer says more than the write that failed.
-        let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-        read_head(stream).map_err(|error| written.err().unwrap_or(error))
+        let headers = format!("{token}{content_type}");
+        let (address, host, wait) = (self.address, self.host.as_str(), self.wait);
+        http::send(&Request { address, host, method, path, headers: &headers, body, wait })
     }
     /// Sends a request and reads all of its answer, which is JSON if it is anything.
     pub fn ask(&self, method: &str, path: &str, sent: Sent) -> io::Result<Answer> {
@@ -130,31 +119,6 @@ fn resolve(url: &str) -> Result<(SocketAddr, String), String> {
     let host = if has_port { host.to_owned() } else { format!("{host}:{PORT}") };
     let address = host.to_socket_addrs().map_err(|error| error.to_string())?.next();
     address.map(|address| (address, host)).ok_or_else(|| "the name has no address".to_owned())
-}
-
-fn read_head(stream: TcpStream) -> io::Result<Reply> {
-    let malformed = || io::Error::other("the answer is cut, or not HTTP");
-    let mut body = BufReader::new(stream);
-    let mut head = (&mut body).take(HEAD_BYTES_MOST);
-    let mut line = String::new();
-    head.read_line(&mut line)?;
-    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)).and_then(|word| word.trim().parse().ok());
-    let status = status.ok_or_else(malformed)?;
-    let (mut served, mut retry_after) = (None, false);
-    loop {
-        line.clear();
-        head.read_line(&mut line)?;
-        if !line.ends_with('\n') {
-            return Err(malformed());
-        }
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        match name.to_ascii_lowercase().as_str() {
-            "weir-served" => served = Some(value.trim().to_owned()),
-            "retry-after" => retry_after = true,
-            _ => {}
-        }
-    }
-    Ok(Reply { status, served, retry_after, body })
 }
 
 #[cfg(test)]

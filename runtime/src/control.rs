@@ -2,13 +2,14 @@
 //!
 //! Knows nothing of what a node does with a signal.
 
+use crate::admin_api::{AdminApi, Sent};
 use crate::exit::Exit;
+use crate::http::{self, Request};
 use crate::prefix::{Address, Prefix, Running};
-use crate::settings::{Secret, Settings, Whereabouts};
+use crate::settings::Whereabouts;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A node that stops at once cuts its exchanges and closes its store: seconds at most.
@@ -147,21 +148,21 @@ pub fn trouble(node: &Whereabouts) -> Option<Value> {
 }
 
 /// `weir cluster`: asks the node that runs, by its Admin API.
-pub fn cluster(settings: &Settings, node: &Whereabouts, step: &str) -> Exit {
-    let Some(address) = admin_address(node) else { return Exit::Failed };
+pub fn cluster(api: AdminApi, step: &str) -> Exit {
+    let api = api.waiting(ADMIN_WAIT);
     let method = if step == "nodes" { "GET" } else { "POST" };
-    let token = settings.admin_token.as_ref().map(|Secret(token)| format!("kong-admin-token: {token}\r\n")).unwrap_or_default();
-    match ask(address, method, &format!("/cluster/{step}"), &token, ADMIN_WAIT) {
+    let reply = api.open(method, &format!("/cluster/{step}"), Sent::Nothing);
+    match reply.and_then(|reply| Ok((reply.status, reply.text(STATUS_BYTES_MOST)?))) {
         Ok((200, body)) => {
             println!("{body}");
             Exit::Success
         }
         Ok((status, body)) => {
-            eprintln!("weir: {address} answered {status}: {body}");
+            eprintln!("weir: {} answered {status}: {body}", api.host());
             Exit::Failed
         }
         Err(error) => {
-            eprintln!("weir: {address} does not answer: {error}");
+            eprintln!("weir: {} does not answer: {error}", api.host());
             Exit::Failed
         }
     }
@@ -211,19 +212,7 @@ fn on_loopback(mut address: SocketAddr) -> SocketAddr {
 
 /// One plain GET: status and body.
 fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
-    ask(address, "GET", path, "", STATUS_WAIT)
-}
-
-/// One plain request without a body. HTTP/1.0 with `close`, so that the answer ends where the connection does.
-fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, wait: Duration) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, STATUS_WAIT)?;
-    stream.set_read_timeout(Some(wait))?;
-    stream.set_write_timeout(Some(wait))?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nhost: {address}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(STATUS_BYTES_MOST).read_to_string(&mut answer)?;
-    let malformed = || std::io::Error::other("the answer is not HTTP");
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(malformed)?;
-    Ok((status, body.trim_end().to_owned()))
+    let host = &address.to_string();
+    let reply = http::send(&Request { address, host, method: "GET", path, headers: "", body: &[], wait: STATUS_WAIT })?;
+    Ok((reply.status, reply.text(STATUS_BYTES_MOST)?))
 }

@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod control;
 mod exit;
+mod http;
 mod logs;
 mod migrations;
 mod moving;
@@ -64,7 +65,8 @@ fn run(command: Command) -> Result<ExitCode, ExitCode> {
         Command::Health(which) => control::health(&whereabouts(&which)?),
         Command::Status(which) => control::status(&whereabouts(&which)?),
         Command::Migrations(cli::Migrations { which, step, yes }) => migrations::run(&settings(&which)?, &step, yes),
-        Command::Cluster(cli::Cluster { which, step }) => control::cluster(&settings(&which)?, &whereabouts(&which)?, &step),
+        Command::Cluster(cli::Cluster { which, step }) => AdminApi::find(&settings(&which)?, &whereabouts(&which)?, None)
+            .map_or(Exit::Failed, |api| control::cluster(api, &step)),
         Command::Config(config) => moved(config)?,
         Command::Version(_) => {
             println!("weir {}", env!("CARGO_PKG_VERSION"));

@@ -1,8 +1,9 @@
 //! `weir config export`: the stream of a node's Admin API becomes a file that is whole, or is not there.
 
 use super::{Stop, grouped};
-use crate::admin_api::{AdminApi, Reply, Sent};
+use crate::admin_api::{AdminApi, Sent};
 use crate::exit::Exit;
+use crate::http::Reply;
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Write};
