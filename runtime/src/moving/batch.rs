@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use weir_model::{Id, Kind, Schema};
 
 /// Operations of a transaction: far below what the Admin API takes, so that other writers of the gateway wait only shortly.
-pub const OPERATIONS: usize = 1000;
+const OPERATIONS: usize = 1000;
 /// Bytes of a transaction: half of what the store takes.
-pub const BYTES: usize = 4 << 20;
+const BYTES: usize = 4 << 20;
 /// How long a gateway may be busy, or not know how a write has ended.
 const SETTLING: Duration = Duration::from_secs(60);
 /// Between two questions to one that is.
@@ -39,15 +39,30 @@ impl Operation {
     pub fn place(&self) -> String {
         format!("line {} ({})", self.line, place(self.kind, self.id))
     }
-    /// Bytes of its text.
-    pub fn len(&self) -> usize {
-        self.text.len()
-    }
 }
 
-/// Whether one more fits.
-pub fn fits(operations: &[Operation], bytes: usize, more: &Operation) -> bool {
-    operations.is_empty() || (operations.len() < OPERATIONS && bytes + more.len() <= BYTES)
+/// Operations for one transaction.
+#[derive(Default)]
+pub struct Batch {
+    operations: Vec<Operation>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Whether one more fits. The first always does: what is too large is told by the gateway.
+    pub fn fits(&self, more: &Operation) -> bool {
+        self.operations.is_empty() || (self.operations.len() < OPERATIONS && self.bytes + more.text.len() <= BYTES)
+    }
+    /// One more.
+    pub fn push(&mut self, operation: Operation) {
+        self.bytes += operation.text.len();
+        self.operations.push(operation);
+    }
+    /// All of them; the batch is empty then.
+    pub fn take(&mut self) -> Vec<Operation> {
+        self.bytes = 0;
+        std::mem::take(&mut self.operations)
+    }
 }
 
 /// What became of a transaction.

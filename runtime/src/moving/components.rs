@@ -45,7 +45,8 @@ fn defaults() -> Map<String, Value> {
     settings(serde_json::to_value(ComponentSettings::default()).unwrap_or_default().as_object().unwrap_or(&Map::new()))
 }
 
-fn is_active(component: &Map<String, Value>) -> bool {
+/// Whether this version serves.
+pub fn is_active(component: &Map<String, Value>) -> bool {
     component.get("active") == Some(&Value::Bool(true))
 }
 
@@ -63,11 +64,10 @@ impl<'a> Components<'a> {
     /// How a component of the file stands to what there is.
     pub fn standing(&self, component: &Entity) -> Standing {
         let same = |one: &Map<String, Value>, field| one.get(field) == component.body.get(field);
-        let found = self.there.iter().find(|one| same(one, "name") && same(one, "version"));
         let other = self.there.iter().find(|one| same(one, "name") && !same(one, "version") && is_active(one));
         let takes_over = other.filter(|_| is_active(&component.body));
         let version = |one: &Map<String, Value>| one.get("version").and_then(Value::as_str).unwrap_or_default().to_owned();
-        match found {
+        match self.found(component) {
             Some(found) if !same(found, "digest") => Standing::OtherBytes,
             Some(found) => {
                 let differ = differences(&settings(&component.body), &settings(found));
@@ -88,10 +88,15 @@ impl<'a> Components<'a> {
         }
     }
 
-    /// Whether its bytes have to be sent.
+    /// Whether its bytes are there and need not be sent.
     pub fn has(&self, component: &Entity) -> bool {
+        self.found(component).is_some()
+    }
+
+    /// The same version of it, as it is there.
+    fn found(&self, component: &Entity) -> Option<&Map<String, Value>> {
         let same = |one: &Map<String, Value>, field| one.get(field) == component.body.get(field);
-        self.there.iter().any(|one| same(one, "name") && same(one, "version"))
+        self.there.iter().find(|one| same(one, "name") && same(one, "version"))
     }
 
     /// Uploads a component that is not there.

@@ -1,15 +1,14 @@
 //! `weir config import`: first the whole file is judged and compared, then what is missing is written, in transactions of a
 //! thousand. What has been written stays when it ends early; the same command goes on behind it.
 
-use super::batch::{self, Operation, fits};
+use super::batch::{self, Batch, Operation};
 use super::compare::differences;
-use super::components::{Components, Standing};
+use super::components::{Components, Standing, is_active};
 use super::survey::{Contents, Survey, Surveyor, verify};
-use super::target::Listed;
+use super::target::Target;
 use super::{Stop, grouped, next, open};
 use crate::admin_api::AdminApi;
 use crate::exit::Exit;
-use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_admin::export::Line;
@@ -62,9 +61,8 @@ fn run(api: &AdminApi, path: &Path, options: Options, now: u64) -> Result<(), St
         overwrite: options.overwrite,
         total: contents.entities,
         components,
-        listed: None,
-        operations: Vec::new(),
-        bytes: 0,
+        target: Target::new(api),
+        batch: Batch::default(),
         upload: None,
         deactivate: Vec::new(),
         kept: 0,
@@ -106,10 +104,9 @@ struct Import<'a> {
     overwrite: bool,
     total: u64,
     components: Components<'a>,
-    listed: Option<(Kind, Listed<'a>)>,
+    target: Target<'a>,
     /// Not sent yet.
-    operations: Vec<Operation>,
-    bytes: usize,
+    batch: Batch,
     upload: Option<Upload>,
     /// Versions that shall not serve and do, until those that serve instead are there.
     deactivate: Vec<(u64, Entity)>,
@@ -148,7 +145,7 @@ impl Import<'_> {
             return Ok(());
         }
         let body = present(entity, self.now);
-        let there = self.find(entity)?;
+        let there = self.target.find(entity)?;
         let new = there.is_none();
         // What differs and may not be replaced is, as the survey has asked, what the gateway makes of it.
         if there.is_some_and(|there| !self.overwrite || differences(&body, &there).is_empty()) {
@@ -156,33 +153,21 @@ impl Import<'_> {
             return Ok(());
         }
         let operation = Operation::put(line, entity.kind, entity.id, body, new);
-        if !fits(&self.operations, self.bytes, &operation) {
+        if !self.batch.fits(&operation) {
             self.send()?;
         }
-        self.bytes += operation.len();
-        self.operations.push(operation);
+        self.batch.push(operation);
         Ok(())
     }
 
-    fn find(&mut self, entity: &Entity) -> Result<Option<Map<String, Value>>, Stop> {
-        if self.listed.as_ref().is_none_or(|(kind, _)| *kind != entity.kind) {
-            self.listed = Some((entity.kind, Listed::new(self.api, entity.kind)));
-        }
-        match &mut self.listed {
-            Some((_, listed)) => listed.find(entity.id),
-            None => Ok(None),
-        }
-    }
-
     fn send(&mut self) -> Result<(), Stop> {
-        if self.operations.is_empty() {
+        let operations = self.batch.take();
+        if operations.is_empty() {
             return Ok(());
         }
-        let revision = batch::write(self.api, &self.operations)?;
+        let revision = batch::write(self.api, &operations)?;
         self.revision = revision.or(self.revision);
-        self.written += self.operations.len() as u64;
-        self.operations.clear();
-        self.bytes = 0;
+        self.written += operations.len() as u64;
         if self.told.elapsed() >= PROGRESS {
             self.told = Instant::now();
             eprintln!("{}", self.progress());
@@ -199,7 +184,7 @@ impl Import<'_> {
                 self.upload = Some(Upload { line, component, bytes: Vec::new() });
             }
             Standing::New | Standing::Unset | Standing::Differs(_) => {
-                let serves = component.body.get("active") == Some(&Value::Bool(true));
+                let serves = is_active(&component.body);
                 self.components.set(line, &component, serves)?;
                 self.written += 1;
                 if !serves {

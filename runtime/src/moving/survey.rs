@@ -1,9 +1,9 @@
 //! Before an import writes: whether the file is whole, and how each of its entities stands to what the gateway has.
 
-use super::batch::{self, Operation, Sending, fits};
+use super::batch::{self, Batch, Operation, Sending};
 use super::compare::differences;
 use super::components::{Components, Standing};
-use super::target::{Listed, place};
+use super::target::{Target, place};
 use super::{Stop, grouped, next, open};
 use crate::admin_api::AdminApi;
 use serde_json::{Map, Value};
@@ -71,9 +71,8 @@ impl Survey {
     }
 }
 
-/// An entity that differs from what is there, until the gateway has said whether writing it would change anything.
+/// What is there in place of an entity that differs, until the gateway has said whether writing that would change anything.
 struct Doubt {
-    operation: Operation,
     there: Map<String, Value>,
     what: String,
 }
@@ -83,22 +82,31 @@ pub struct Surveyor<'a> {
     api: &'a AdminApi,
     now: u64,
     survey: Survey,
+    /// One for each operation of the batch behind them.
     doubts: Vec<Doubt>,
+    doubted: Batch,
     /// What is new, for one transaction that the gateway judges; unset if it does not fit, or cannot be judged before components are there.
-    new: Option<Vec<Operation>>,
+    new: Option<Batch>,
 }
 
 impl<'a> Surveyor<'a> {
     /// With `judge` the gateway is asked whether it would take what is new.
     pub fn new(api: &'a AdminApi, now: u64, judge: bool) -> Self {
-        Self { api, now, survey: Survey::default(), doubts: Vec::new(), new: judge.then(Vec::new) }
+        Self {
+            api,
+            now,
+            survey: Survey::default(),
+            doubts: Vec::new(),
+            doubted: Batch::default(),
+            new: judge.then(Batch::default),
+        }
     }
 
     /// Compares the whole file.
     pub fn run(mut self, path: &Path) -> Result<Survey, Stop> {
         let mut reader = open(path)?;
         let components = Components::read(self.api)?;
-        let mut listed: Option<(Kind, Listed)> = None;
+        let mut target = Target::new(self.api);
         while let Some(line) = next(&mut reader, path)? {
             let Line::Entity(entity) = line else { continue };
             let number = reader.number();
@@ -106,18 +114,12 @@ impl<'a> Surveyor<'a> {
                 self.component(number, &entity, &components)?;
                 continue;
             }
-            if listed.as_ref().is_none_or(|(kind, _)| *kind != entity.kind) {
-                listed = Some((entity.kind, Listed::new(self.api, entity.kind)));
-            }
-            let there = match &mut listed {
-                Some((_, listed)) => listed.find(entity.id)?,
-                None => None,
-            };
+            let there = target.find(&entity)?;
             self.entity(number, &entity, there)?;
         }
         self.settle()?;
-        if let Some(new) = self.new.take() {
-            self.judge(&new)?;
+        if let Some(mut new) = self.new.take() {
+            self.judge(&new.take())?;
             self.survey.judged = true;
         }
         Ok(self.survey)
@@ -153,8 +155,7 @@ impl<'a> Surveyor<'a> {
             self.survey.new += 1;
             if let Some(new) = &mut self.new {
                 let operation = Operation::put(line, entity.kind, entity.id, body, true);
-                let bytes = new.iter().map(Operation::len).sum();
-                if fits(new, bytes, &operation) { new.push(operation) } else { self.new = None }
+                if new.fits(&operation) { new.push(operation) } else { self.new = None }
             }
             return Ok(());
         };
@@ -166,30 +167,28 @@ impl<'a> Surveyor<'a> {
         let place = place(entity.kind, entity.id);
         let what = format!("line {line}: {}/{place} differs in {}", self.api.url(), differ.join(", "));
         let operation = Operation::put(line, entity.kind, entity.id, body, false);
-        let bytes = self.doubts.iter().map(|doubt| doubt.operation.len()).sum::<usize>();
-        if bytes + operation.len() > batch::BYTES || self.doubts.len() >= batch::OPERATIONS {
+        if !self.doubted.fits(&operation) {
             self.settle()?;
         }
-        self.doubts.push(Doubt { operation, there, what });
+        self.doubted.push(operation);
+        self.doubts.push(Doubt { there, what });
         Ok(())
     }
 
     /// Another version may have fields that the file does not know, and fills them in: so the gateway is asked what it would make of
     /// the entities that differ.
     fn settle(&mut self) -> Result<(), Stop> {
-        let doubts = std::mem::take(&mut self.doubts);
-        self.ask(doubts)
+        let (operations, doubts) = (self.doubted.take(), std::mem::take(&mut self.doubts));
+        self.ask(&operations, doubts)
     }
 
-    fn ask(&mut self, mut doubts: Vec<Doubt>) -> Result<(), Stop> {
-        if doubts.is_empty() {
+    fn ask(&mut self, operations: &[Operation], mut doubts: Vec<Doubt>) -> Result<(), Stop> {
+        if operations.is_empty() {
             return Ok(());
         }
-        let (operations, rest): (Vec<Operation>, Vec<_>) =
-            doubts.drain(..).map(|doubt| (doubt.operation, (doubt.there, doubt.what))).unzip();
-        match batch::send(self.api, &operations, true)? {
+        match batch::send(self.api, operations, true)? {
             Sending::Done(results, _) => {
-                for (index, (there, what)) in rest.into_iter().enumerate() {
+                for (index, Doubt { there, what }) in doubts.into_iter().enumerate() {
                     let body = results.get(index).and_then(|result| result.get("body")?.as_object());
                     match body.is_some_and(|body| differences(body, &there).is_empty()) {
                         true => self.survey.equal += 1,
@@ -199,13 +198,13 @@ impl<'a> Surveyor<'a> {
             }
             // What it refuses is not what it has.
             Sending::Refused(..) | Sending::TooLarge if operations.len() == 1 => {
-                rest.into_iter().for_each(|(_, what)| self.survey.differs(what));
+                doubts.into_iter().for_each(|doubt| self.survey.differs(doubt.what));
             }
             Sending::Refused(..) | Sending::TooLarge => {
-                let mut first: Vec<Doubt> = operations.into_iter().zip(rest).map(Doubt::of).collect();
-                let second = first.split_off(first.len() / 2);
-                self.ask(first)?;
-                self.ask(second)?;
+                let (first, second) = operations.split_at(operations.len() / 2);
+                let rest = doubts.split_off(first.len());
+                self.ask(first, doubts)?;
+                self.ask(second, rest)?;
             }
         }
         Ok(())
@@ -219,11 +218,5 @@ impl<'a> Surveyor<'a> {
                 Err(Stop::Change(format!("{place} would be refused by {}: {message}", self.api.url())))
             }
         }
-    }
-}
-
-impl Doubt {
-    fn of((operation, (there, what)): (Operation, (Map<String, Value>, String))) -> Self {
-        Self { operation, there, what }
     }
 }

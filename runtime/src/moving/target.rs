@@ -4,7 +4,7 @@ use super::Stop;
 use crate::admin_api::{AdminApi, Answer, Sent};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
-use weir_model::{Id, Kind, Schema};
+use weir_model::{Entity, Id, Kind, Schema};
 
 /// Entities of a page: an entry of a plugin may have a megabyte, others are small.
 fn page_size(kind: Kind) -> usize {
@@ -35,6 +35,27 @@ pub fn get(api: &AdminApi, path: &str) -> Result<Value, Stop> {
     }
 }
 
+/// The gateway's entities, looked up in the order of the file: by kind, and within a kind by id.
+pub struct Target<'a> {
+    api: &'a AdminApi,
+    listed: Option<(Kind, Listed<'a>)>,
+}
+
+impl<'a> Target<'a> {
+    /// Nothing is read yet.
+    pub fn new(api: &'a AdminApi) -> Self {
+        Self { api, listed: None }
+    }
+    /// What the gateway has under the entity's id.
+    pub fn find(&mut self, entity: &Entity) -> Result<Option<Map<String, Value>>, Stop> {
+        let listed = match self.listed.take() {
+            Some(listed) if listed.0 == entity.kind => listed,
+            _ => (entity.kind, Listed::new(self.api, entity.kind)),
+        };
+        self.listed.insert(listed).1.find(entity.id)
+    }
+}
+
 /// The entities of a kind, by id, a page at a time.
 pub struct Listed<'a> {
     api: &'a AdminApi,
@@ -50,7 +71,7 @@ impl<'a> Listed<'a> {
         Self { api, page: VecDeque::new(), next }
     }
     /// The entity with that id. Asked for in the order of ids: what is before it is forgotten.
-    pub fn find(&mut self, id: Id) -> Result<Option<Map<String, Value>>, Stop> {
+    fn find(&mut self, id: Id) -> Result<Option<Map<String, Value>>, Stop> {
         loop {
             while self.page.front().is_some_and(|(first, _)| *first < id) {
                 self.page.pop_front();
