@@ -48,6 +48,16 @@ pub fn prepare() -> Outcome {
     Installation::find().map(drop).map_err(|error| format!("xtask: {error}"))
 }
 
+/// What the pages' commands are typed with, when tests run them.
+pub fn prepare_shell() -> Outcome {
+    for (program, flag) in [("curl", "--version"), ("openssl", "version")] {
+        if !is_there(program, flag) {
+            install(program)?;
+        }
+    }
+    Ok(())
+}
+
 /// A cluster in the foreground, until Ctrl-C or the end of the input.
 pub fn start(nodes: &str) -> Outcome {
     let count = nodes.parse::<usize>().map_err(|_| format!("xtask: `{nodes}` is no number of nodes"))?;

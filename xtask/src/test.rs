@@ -24,6 +24,7 @@ pub fn everything() -> Outcome {
     eprintln!("xtask: the first build takes about ten minutes on two cores: the gateway holds a compiler for plugins");
     // First: what cannot be had is told before minutes of building.
     cassandra::prepare()?;
+    cassandra::prepare_shell()?;
     plugins::build()?;
     // All of the workspace in one command: every crate is built once, with one set of features, and the gateway's binary,
     // which the end-to-end tests start, is built before the first test runs.
@@ -68,6 +69,7 @@ pub fn room(name: &str) -> Outcome {
         plugins::build()?;
     }
     if name == "tests" {
+        cassandra::prepare_shell()?;
         tool(cargo().args(["build", "-p", "weir"]))?;
     }
     tool(cargo().args(["test", "-p", package]).current_dir(root()))
