@@ -12,7 +12,9 @@ const MEASURED: Duration = Duration::from_secs(15);
 /// Parallel clients of one gateway.
 const CLIENTS: usize = 10;
 /// Changes whose way to every node is timed.
-const CHANGES: usize = 300;
+const CHANGES: usize = 100;
+/// Its multiples spread evenly between whole numbers.
+const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Entities of one transaction: the most that one takes.
 const TOGETHER: usize = 1_000;
 
@@ -55,13 +57,20 @@ fn writes_a_second(gateways: &[Gateway]) -> f64 {
 }
 
 /// From a 2xx to the first request that every gateway serves by it: median and 99th percentile.
-fn until_served(gateways: &[Gateway], upstream: &Upstream) -> (Duration, Duration) {
+///
+/// Writes come at all moments between two looks of `every`: one that followed the last answer would always come right after a look.
+fn until_served(gateways: &[Gateway], upstream: &Upstream, every: Duration) -> (Duration, Duration) {
     gateways[0].admin().put("/services/all", json!({ "url": format!("http://{}", upstream.address()) }));
     let mut connections: Vec<_> = gateways.iter().map(|one| Connection::open(one.proxy()).unwrap()).collect();
     let mut times: Vec<Duration> = (0..CHANGES)
         .map(|number| {
-            let path = format!("/served-{}-{number}", gateways.len());
+            // Of one width, since a path matches whatever it begins.
+            let path = format!("/served-{}-{number:03}", gateways.len());
             let route = json!({ "paths": [&path], "service": { "name": "all" } });
+            for (gateway, connection) in gateways.iter().zip(&mut connections) {
+                gateway.client().get(&path).send_on(connection).unwrap().expect(404);
+            }
+            std::thread::sleep(every.mul_f64((number as f64 * GOLDEN).fract()));
             gateways[number % gateways.len()].admin().put(&format!("/routes{}", path.replace("/served", "/s")), route);
             let answered = Instant::now();
             for (gateway, connection) in gateways.iter().zip(&mut connections) {
@@ -90,11 +99,11 @@ fn writes_and_the_way_to_every_node() {
         on.bootstrap();
         let often = start(&on, count);
         let writes = writes_a_second(&often);
-        let fast = until_served(&often, &upstream);
+        let fast = until_served(&often, &upstream, Duration::from_millis(100));
         drop(often);
         let usual = GatewaysOn { keyspace: "usual", every_s: "1", ..on };
         usual.bootstrap();
-        let slow = until_served(&start(&usual, count), &upstream);
+        let slow = until_served(&start(&usual, count), &upstream, Duration::from_secs(1));
         println!("| {count} | {writes:.0} | {:.0?}, {:.0?} | {:.0?}, {:.0?} |", slow.0, slow.1, fast.0, fast.1);
     }
 }
