@@ -1,6 +1,6 @@
 //! Key stores of nodes and the authority that signed them, made by Java's `keytool`.
 
-use crate::config::STORE_PASSWORD;
+use crate::config::{CLIENT_AUTHORITY_STORE, STORE_PASSWORD};
 use crate::error::HarnessError;
 use crate::installation::Installation;
 use crate::process::run;
@@ -11,8 +11,13 @@ use std::process::Command;
 /// The authority's certificate, below the cluster's folder.
 pub(crate) const CA_FILE: &str = "ca.pem";
 
-/// `ca.pem` in `root`, and `server.p12` in the folder of each node for its address.
-pub(crate) fn make(installation: &Installation, root: &Path, nodes: &[(PathBuf, Ipv4Addr)]) -> Result<(), HarnessError> {
+/// `ca.pem` in `root`, and in the folder of each node `server.p12` for its address, and whom it trusts among clients.
+pub(crate) fn make(
+    installation: &Installation,
+    root: &Path,
+    nodes: &[(PathBuf, Ipv4Addr)],
+    clients: Option<&Path>,
+) -> Result<(), HarnessError> {
     let keytool = |store: &Path, words: &[&str]| {
         let mut command = Command::new(installation.keytool());
         command.args(words).arg("-keystore").arg(store).args(["-storetype", "PKCS12", "-storepass", STORE_PASSWORD]);
@@ -39,6 +44,10 @@ pub(crate) fn make(installation: &Installation, root: &Path, nodes: &[(PathBuf, 
         // The authority first: a signed certificate is taken only if its chain is known.
         keytool(&store, &["-importcert", "-noprompt", "-alias", "ca", "-file", &ca_text])?;
         keytool(&store, &["-importcert", "-noprompt", "-alias", "server", "-file", &signed])?;
+        if let Some(clients) = clients {
+            let trusted = folder.join(CLIENT_AUTHORITY_STORE);
+            keytool(&trusted, &["-importcert", "-noprompt", "-alias", "clients", "-file", &clients.to_string_lossy()])?;
+        }
     }
     Ok(())
 }

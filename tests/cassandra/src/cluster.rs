@@ -3,10 +3,11 @@
 use crate::config::{Java, SEEDS, Start};
 use crate::error::HarnessError;
 use crate::installation::Installation;
-use crate::network::Network;
+use crate::network::{DETOURS_MOST, NATIVE_PORT, Network};
 use crate::node::{Node, SAID_LINES, START_WAIT, folder_of};
 use crate::options::Options;
 use crate::process::GLANCE;
+use crate::proxy::FaultProxy;
 use crate::scratch::Scratch;
 use crate::{certificates, log};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -97,15 +98,15 @@ impl Cluster {
         });
         let nodes = (0..nodes).map(|index| Node::new(index, Arc::clone(&plan))).collect::<Result<Vec<_>, _>>()?;
         let cluster = Self { nodes, plan, _scratch: scratch };
-        let nodes_that_are_seeds = SEEDS.min(cluster.nodes.len());
         if options.tls {
             let folders: Vec<_> = cluster.nodes.iter().enumerate().map(|(i, node)| (cluster.plan.folder(i), node.ip())).collect();
-            certificates::make(&java.installation, &cluster.plan.root, &folders)?;
+            certificates::make(&java.installation, &cluster.plan.root, &folders, options.client_authority.as_deref())?;
         }
         let end = Instant::now() + START_WAIT;
         // The seeds at once: nothing is to be streamed, and most of a start is loading classes. Another gives up on seeds that are
         // slow to start.
-        let (seeds, others) = cluster.nodes.split_at(nodes_that_are_seeds);
+        let now = &cluster.nodes[..cluster.nodes.len().saturating_sub(options.joining)];
+        let (seeds, others) = now.split_at(SEEDS.min(now.len()));
         for together in [seeds, others] {
             together.iter().try_for_each(|node| node.launch(Start::Usual))?;
             together.iter().try_for_each(|node| node.wait_until_answering(end))?;
@@ -120,6 +121,21 @@ impl Cluster {
     /// Where drivers begin: every node.
     pub fn contact_points(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(Node::address).collect()
+    }
+    /// A further way to the nodes: a proxy in front of each, which a driver takes that is told to (by the translation of addresses),
+    /// so that one client's way can be broken and no other's.
+    pub fn detour(&self) -> Result<Vec<FaultProxy>, HarnessError> {
+        let mut refused = HarnessError::Size(0);
+        for way in 0..DETOURS_MOST {
+            let place = |node| SocketAddr::from((self.plan.network.detour_address(node, way), NATIVE_PORT));
+            let proxies = self.nodes.iter().enumerate().map(|(node, to)| FaultProxy::at(place(node), to.address()));
+            match proxies.collect() {
+                Ok(proxies) => return Ok(proxies),
+                // Taken by a way that is still in use.
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
     /// One node, counted from 0. Panics, as a slice does, if there are not so many.
     pub fn node(&self, index: usize) -> &Node {

@@ -13,6 +13,8 @@ pub(crate) const STORE_PASSWORD: &str = "weir-test";
 
 /// Nodes that others ask when they start: the first ones.
 pub(crate) const SEEDS: usize = 2;
+/// Who signs what clients show, in the folder of each node.
+pub(crate) const CLIENT_AUTHORITY_STORE: &str = "clients.p12";
 
 /// Random tokens of several starts at once could meet; these are given, a node's share of the ring being equal.
 const TOKENS: [&str; 3] = ["-9223372036854775808", "-3074457345618258603", "3074457345618258602"];
@@ -22,8 +24,12 @@ const TOKENS: [&str; 3] = ["-9223372036854775808", "-3074457345618258603", "3074
 pub(crate) enum Start {
     /// As one of a new cluster, or on the data that it has.
     Usual,
+    /// As a further one, which takes over its part of the data first.
+    Joining,
     /// As the one that takes the place, and the address, of a node that is gone.
     Replacing,
+    /// As one that asks nobody who is there already.
+    Alone,
 }
 
 /// What of a node its files and its command line say.
@@ -44,7 +50,12 @@ impl NodePlan<'_> {
 
     /// Two seeds, or the only one; a node that replaces another must not be one, since seeds do not stream.
     fn seeds(&self, start: Start) -> String {
-        let others = self.addresses.iter().filter(|address| start == Start::Usual || **address != self.address());
+        let is_seed = |address: &&Ipv4Addr| match start {
+            Start::Usual | Start::Joining => true,
+            Start::Replacing => **address != self.address(),
+            Start::Alone => **address == self.address(),
+        };
+        let others = self.addresses.iter().filter(is_seed);
         others.take(SEEDS).map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
@@ -64,12 +75,11 @@ impl NodePlan<'_> {
             yaml.push_str(text);
             yaml.push('\n');
         };
+        let token = TOKENS.get(self.index).unwrap_or(&"0");
         match start {
             // Nothing is there to be streamed, and without it all nodes of a new cluster start at once.
-            Start::Usual => {
-                line("auto_bootstrap: false");
-                line(&format!("initial_token: \"{}\"", TOKENS.get(self.index).unwrap_or(&"0")));
-            }
+            Start::Usual | Start::Alone => line(&format!("auto_bootstrap: false\ninitial_token: \"{token}\"")),
+            Start::Joining => line(&format!("auto_bootstrap: true\ninitial_token: \"{token}\"")),
             // Takes the tokens of the one that it replaces.
             Start::Replacing => line("auto_bootstrap: true"),
         }
@@ -93,6 +103,13 @@ impl NodePlan<'_> {
                 "client_encryption_options:\n  enabled: true\n  optional: false\n  keystore: {}\n  keystore_password: {STORE_PASSWORD}\n  store_type: PKCS12",
                 store.display()
             ));
+            if options.client_authority.is_some() {
+                let trusted = self.folder.join(CLIENT_AUTHORITY_STORE);
+                line(&format!(
+                    "  require_client_auth: true\n  truststore: {}\n  truststore_password: {STORE_PASSWORD}",
+                    trusted.display()
+                ));
+            }
         }
         options.yaml.iter().for_each(|text| line(text));
         yaml

@@ -10,6 +10,10 @@ pub(crate) const NATIVE_PORT: u16 = 9042;
 pub(crate) const STORAGE_PORT: u16 = 7000;
 /// Where a node behind a proxy listens: this much further than what it announces.
 const HIDDEN: u8 = 100;
+/// Where a further way to a node begins: this much further than the node, and each way three further than the one before.
+const DETOURS: u8 = 115;
+/// How many further ways to the same nodes there may be at once.
+pub(crate) const DETOURS_MOST: u8 = 40;
 /// Of 65,000 networks some may be taken; if this many are, something listens on every address.
 const TRIES: u32 = 20;
 
@@ -52,6 +56,11 @@ impl Network {
     /// Where a node behind a proxy listens for clients.
     pub(crate) fn hidden_address(self, node: usize) -> Ipv4Addr {
         Ipv4Addr::new(127, self.0, self.1, number(node) + HIDDEN)
+    }
+
+    /// Where another proxy in front of a node may stand.
+    pub(crate) fn detour_address(self, node: usize, way: u8) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.0, self.1, number(node) + DETOURS + 3 * way)
     }
 }
 

@@ -102,6 +102,12 @@ impl Node {
         self.launch(Start::Usual)?;
         self.wait_until_answering(Instant::now() + START_WAIT)
     }
+    /// Starts it as its own only seed: the others are not asked whether its address is somebody's already, which is how a node that lost
+    /// its data comes back without a word. Waits until it answers.
+    pub fn start_alone(&self) -> Result<(), HarnessError> {
+        self.launch(Start::Alone)?;
+        self.wait_until_answering(Instant::now() + START_WAIT)
+    }
     /// Removes all its data, once it is stopped.
     pub fn wipe(&self) -> Result<(), HarnessError> {
         self.must_be_stopped(&self.state())?;
@@ -112,6 +118,22 @@ impl Node {
             }
             _ => Ok(()),
         }
+    }
+    /// Copies all its data, once it is stopped, as a backup does.
+    pub fn save(&self, to: &Path) -> Result<(), HarnessError> {
+        self.must_be_stopped(&self.state())?;
+        copy(&self.folder.join("data"), to)
+    }
+    /// Puts such a copy in the place of its data, once it is stopped.
+    pub fn restore(&self, from: &Path) -> Result<(), HarnessError> {
+        self.wipe()?;
+        copy(from, &self.folder.join("data"))
+    }
+    /// Starts it for the first time, as one that joins the others ([`crate::Options::joining`]); waits until it has streamed what
+    /// belongs to it, and answers.
+    pub fn join(&self) -> Result<(), HarnessError> {
+        self.launch(Start::Joining)?;
+        self.wait_until_answering(Instant::now() + START_WAIT)
     }
     /// Puts a new node without data in its place, once it is stopped and the others see it down; waits until it has streamed what
     /// belongs to it, and answers.
@@ -253,6 +275,21 @@ impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("address", &self.address()).field("folder", &self.folder).finish_non_exhaustive()
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), HarnessError> {
+    fs::create_dir_all(to).map_err(HarnessError::io(format!("making {}", to.display())))?;
+    let doing = || HarnessError::io(format!("copying {}", from.display()));
+    for entry in fs::read_dir(from).map_err(doing())? {
+        let path = entry.map_err(doing())?.path();
+        let Some(name) = path.file_name() else { continue };
+        if path.is_dir() {
+            copy(&path, &to.join(name))?;
+        } else {
+            fs::copy(&path, to.join(name)).map_err(doing())?;
+        }
+    }
+    Ok(())
 }
 
 /// The folder of a node below its cluster's.

@@ -1,6 +1,7 @@
 //! What a test wants of its cluster.
 
 use crate::{Cluster, HarnessError};
+use std::path::{Path, PathBuf};
 
 /// When a write is on disk, seen from its answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,8 +32,10 @@ pub struct Options {
     pub(crate) datacenters: Vec<String>,
     pub(crate) authentication: bool,
     pub(crate) tls: bool,
+    pub(crate) client_authority: Option<PathBuf>,
     pub(crate) behind_proxies: bool,
     pub(crate) yaml: Vec<String>,
+    pub(crate) joining: usize,
     pub(crate) wrappers: Vec<(usize, Vec<String>)>,
 }
 
@@ -47,8 +50,10 @@ impl Default for Options {
             datacenters: Vec::new(),
             authentication: false,
             tls: false,
+            client_authority: None,
             behind_proxies: false,
             yaml: Vec::new(),
+            joining: 0,
             wrappers: Vec::new(),
         }
     }
@@ -91,6 +96,13 @@ impl Options {
         self.tls = true;
         self
     }
+    /// Clients speak TLS and show a certificate that the authority of this PEM file has signed.
+    #[must_use]
+    pub fn client_certificates(mut self, authority: &Path) -> Self {
+        self.tls = true;
+        self.client_authority = Some(authority.to_path_buf());
+        self
+    }
     /// Each node announces the address of a [`crate::FaultProxy`] ([`crate::Node::proxy`]) as its own, so that a driver reaches it
     /// through that alone, whichever way it has learned of the node. Nodes among each other speak directly.
     #[must_use]
@@ -102,6 +114,12 @@ impl Options {
     #[must_use]
     pub fn yaml(mut self, line: &str) -> Self {
         self.yaml.push(line.to_owned());
+        self
+    }
+    /// The last so many nodes are not started with the others: each joins the ring when [`crate::Node::join`] is called.
+    #[must_use]
+    pub fn joining(mut self, nodes: usize) -> Self {
+        self.joining = nodes;
         self
     }
     /// A command that starts Java of that node, such as `&["faketime", "-f", "+10s"]`.

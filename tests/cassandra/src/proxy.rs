@@ -49,11 +49,17 @@ struct Shared {
 struct State {
     requests: Flow,
     answers: Flow,
+    /// What becomes of the second time that everything is asked; nothing is asked twice without it.
+    copies: Option<Flow>,
     is_cut: bool,
     is_over: bool,
     /// Answers, in pieces, that were held or dropped since the last switch.
     stopped_answers: usize,
-    connections: HashMap<u64, [TcpStream; 2]>,
+    /// Bytes of the longest piece of requests that was.
+    stopped_request_bytes: usize,
+    /// Pieces of answers to what was asked a second time.
+    copied_answers: usize,
+    connections: HashMap<u64, Vec<TcpStream>>,
     next: u64,
 }
 
@@ -61,6 +67,8 @@ struct State {
 enum Direction {
     Requests,
     Answers,
+    /// What is asked a second time.
+    Copies,
 }
 
 impl FaultProxy {
@@ -123,11 +131,33 @@ impl FaultProxy {
             state.close_all();
         });
     }
+    /// Whatever is asked on connections that are made from now on is asked a second time, over a connection of its own whose answers
+    /// nobody hears; `copies` is what becomes of that, and may be switched with another call. A switch of [`FaultProxy::set`] does
+    /// not concern it.
+    pub fn duplicate(&self, copies: Flow) {
+        self.shared.switch(|state| state.copies = Some(copies));
+    }
+    /// No new connection is copied; what is held of the old ones arrives.
+    pub fn end_duplicates(&self) {
+        self.shared.switch(|state| state.copies = None);
+    }
+    /// Waits until something that was asked a second time has been answered. `false`: not in time.
+    pub fn until_copy_answered(&self, within: Duration) -> bool {
+        let state = self.shared.state();
+        let waited = self.shared.changed.wait_timeout_while(state, within, |state| state.copied_answers == 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.copied_answers > 0
+    }
     /// Waits until an answer was held or dropped since the last switch: the request has been done by then. `false`: not in time.
     pub fn until_answer_stopped(&self, within: Duration) -> bool {
         let state = self.shared.state();
         let waited = self.shared.changed.wait_timeout_while(state, within, |state| state.stopped_answers == 0);
         waited.unwrap_or_else(PoisonError::into_inner).0.stopped_answers > 0
+    }
+    /// Waits until a piece of requests of so many bytes was held or dropped since the last switch. `false`: not in time.
+    pub fn until_requests_stopped(&self, bytes: usize, within: Duration) -> bool {
+        let state = self.shared.state();
+        let waited = self.shared.changed.wait_timeout_while(state, within, |state| state.stopped_request_bytes < bytes);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stopped_request_bytes >= bytes
     }
 }
 
@@ -147,11 +177,13 @@ impl State {
         match direction {
             Direction::Requests => self.requests,
             Direction::Answers => self.answers,
+            // Those that were held when it was switched off arrive.
+            Direction::Copies => self.copies.unwrap_or_default(),
         }
     }
     /// Their threads find them closed and end.
     fn close_all(&mut self) {
-        for stream in self.connections.drain().flat_map(|(_, both)| both) {
+        for stream in self.connections.drain().flat_map(|(_, all)| all) {
             // It is closed already, then.
             drop(stream.shutdown(Shutdown::Both));
         }
@@ -164,7 +196,7 @@ impl Shared {
     }
     fn switch(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
-        state.stopped_answers = 0;
+        (state.stopped_answers, state.stopped_request_bytes, state.copied_answers) = (0, 0, 0);
         change(&mut state);
         drop(state);
         self.changed.notify_all();
@@ -176,9 +208,16 @@ impl Shared {
             return;
         }
         let Ok(upstream) = TcpStream::connect_timeout(&self.upstream, CONNECT_WAIT) else { return };
+        let second = match self.state().copies {
+            Some(_) => match TcpStream::connect_timeout(&self.upstream, CONNECT_WAIT) {
+                Ok(second) => Some(second),
+                Err(_) => return,
+            },
+            None => None,
+        };
+        let Some(all) = copies([&client, &upstream].into_iter().chain(&second)) else { return };
         // Small messages must not wait for each other here: delays are what a test asks for.
-        drop((client.set_nodelay(true), upstream.set_nodelay(true)));
-        let Some(both) = copies(&client, &upstream) else { return };
+        all.iter().for_each(|stream| drop(stream.set_nodelay(true)));
         let id = {
             let mut state = self.state();
             // A switch in the meantime has not seen this connection.
@@ -187,26 +226,53 @@ impl Shared {
             }
             state.next += 1;
             let id = state.next;
-            state.connections.insert(id, both);
+            state.connections.insert(id, all);
             id
         };
-        let Some([client_too, upstream_too]) = copies(&client, &upstream) else { return self.forget(id) };
-        let answers = {
-            let shared = Arc::clone(&self);
-            thread::spawn(move || shared.pump(id, Direction::Answers, upstream, client))
-        };
-        self.pump(id, Direction::Requests, client_too, upstream_too);
-        drop(answers.join());
+        self.carry(id, &client, &upstream, second);
         self.forget(id);
+    }
+    /// Carries all directions of a connection to their ends.
+    fn carry(self: &Arc<Self>, id: u64, client: &TcpStream, upstream: &TcpStream, second: Option<TcpStream>) {
+        let both = || Some((client.try_clone().ok()?, upstream.try_clone().ok()?));
+        let (Some((client_too, upstream_too)), Some((client, upstream))) = (both(), both()) else { return };
+        let (copied, listener) = match second {
+            Some(second) => {
+                let Ok(answers) = second.try_clone() else { return };
+                let (pieces, waiting) = sync_channel(PIECES_MOST);
+                let (shared, too) = (Arc::clone(self), Arc::clone(self));
+                let copier = thread::spawn(move || shared.deliver(id, Direction::Copies, &waiting, second));
+                let listener = thread::spawn(move || too.ignore_answers(answers));
+                (Some(pieces), Some((copier, listener)))
+            }
+            None => (None, None),
+        };
+        let answers = {
+            let shared = Arc::clone(self);
+            thread::spawn(move || shared.pump(id, Direction::Answers, upstream, client, None))
+        };
+        self.pump(id, Direction::Requests, client_too, upstream_too, copied);
+        drop(answers.join());
+        if let Some((copier, listener)) = listener {
+            drop((copier.join(), listener.join()));
+        }
+    }
+    /// Counts what is answered to what was asked a second time; nobody else hears it.
+    fn ignore_answers(&self, mut from: TcpStream) {
+        let mut buffer = vec![0; PIECE_BYTES];
+        while let Ok(1..) = from.read(&mut buffer) {
+            self.state().copied_answers += 1;
+            self.changed.notify_all();
+        }
     }
     fn forget(&self, id: u64) {
         drop(self.state().connections.remove(&id));
     }
 
     /// Carries one direction to its end; reading goes on while pieces wait for their time.
-    fn pump(self: &Arc<Self>, id: u64, direction: Direction, from: TcpStream, to: TcpStream) {
+    fn pump(self: &Arc<Self>, id: u64, direction: Direction, from: TcpStream, to: TcpStream, copied: Option<Pieces>) {
         let (pieces, waiting) = sync_channel(PIECES_MOST);
-        let reader = thread::spawn(move || read(from, &pieces));
+        let reader = thread::spawn(move || read(from, &pieces, copied.as_ref()));
         self.deliver(id, direction, &waiting, to);
         drop(waiting);
         drop(reader.join());
@@ -214,7 +280,7 @@ impl Shared {
 
     fn deliver(&self, id: u64, direction: Direction, waiting: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
         for (came, piece) in waiting {
-            match self.judge(id, direction, came) {
+            match self.judge(id, direction, came, piece.len()) {
                 Verdict::Deliver => {
                     if to.write_all(&piece).is_err() {
                         // Nobody takes more of it; its sender is to learn that.
@@ -230,13 +296,13 @@ impl Shared {
         drop(to.shutdown(Shutdown::Write));
     }
     fn close(&self, id: u64) {
-        if let Some(both) = self.state().connections.get(&id) {
-            both.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+        if let Some(all) = self.state().connections.get(&id) {
+            all.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
         }
     }
 
     /// Waits until it is known what becomes of a piece; every switch is seen at once.
-    fn judge(&self, id: u64, direction: Direction, came: Instant) -> Verdict {
+    fn judge(&self, id: u64, direction: Direction, came: Instant, length: usize) -> Verdict {
         let mut state = self.state();
         let mut is_counted = false;
         loop {
@@ -244,9 +310,13 @@ impl Shared {
                 return Verdict::Close;
             }
             let flow = state.flow(direction);
-            if matches!(flow, Flow::Hold | Flow::Drop) && direction == Direction::Answers && !is_counted {
+            if matches!(flow, Flow::Hold | Flow::Drop) && !is_counted {
                 is_counted = true;
-                state.stopped_answers += 1;
+                match direction {
+                    Direction::Requests => state.stopped_request_bytes = state.stopped_request_bytes.max(length),
+                    Direction::Answers => state.stopped_answers += 1,
+                    Direction::Copies => {}
+                }
                 self.changed.notify_all();
             }
             let left = match flow {
@@ -270,15 +340,20 @@ enum Verdict {
     Close,
 }
 
-fn copies(client: &TcpStream, upstream: &TcpStream) -> Option<[TcpStream; 2]> {
-    Some([client.try_clone().ok()?, upstream.try_clone().ok()?])
+type Pieces = SyncSender<(Instant, Vec<u8>)>;
+
+fn copies<'s>(streams: impl IntoIterator<Item = &'s TcpStream>) -> Option<Vec<TcpStream>> {
+    streams.into_iter().map(|stream| stream.try_clone().ok()).collect()
 }
 
 /// Reads until the end, or until nobody delivers any more.
-fn read(mut from: TcpStream, pieces: &SyncSender<(Instant, Vec<u8>)>) {
+fn read(mut from: TcpStream, pieces: &Pieces, copied: Option<&Pieces>) {
     let mut buffer = vec![0; PIECE_BYTES];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if pieces.send((Instant::now(), buffer[..length].to_vec())).is_err() {
+        let piece = (Instant::now(), buffer[..length].to_vec());
+        // The second connection may have ended on its own: what is asked once goes on.
+        copied.into_iter().for_each(|copied| drop(copied.send(piece.clone())));
+        if pieces.send(piece).is_err() {
             return;
         }
     }

@@ -123,3 +123,27 @@ fn a_cut_ends_old_connections_and_new_ones_until_it_is_over() {
     drop(proxy);
     assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
 }
+
+#[test]
+fn what_is_asked_twice_is_answered_twice_and_heard_once() {
+    let proxy = FaultProxy::to(echo()).unwrap();
+    let mut single = connect(&proxy);
+    single.write_all(b"there").unwrap();
+    reads(&mut single, b"there");
+    proxy.duplicate(Flow::Hold);
+    let mut stream = connect(&proxy);
+    stream.write_all(b"once").unwrap();
+    reads(&mut stream, b"once");
+    assert!(!proxy.until_copy_answered(Duration::ZERO));
+    proxy.duplicate(Flow::Pass);
+    assert!(proxy.until_copy_answered(WAIT));
+    assert!(is_silent(&mut stream));
+    // An older connection is not copied, and a later one is not when it is over.
+    proxy.end_duplicates();
+    single.write_all(b"alone").unwrap();
+    reads(&mut single, b"alone");
+    let mut later = connect(&proxy);
+    later.write_all(b"alone").unwrap();
+    reads(&mut later, b"alone");
+    assert!(!proxy.until_copy_answered(Duration::ZERO));
+}
