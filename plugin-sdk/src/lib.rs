@@ -41,6 +41,7 @@ mod pages {
 }
 
 mod backing;
+mod counters;
 mod edits;
 mod exchange;
 mod findings;
@@ -59,10 +60,12 @@ pub mod bindings;
 #[doc(hidden)]
 pub mod exported;
 
+pub use counters::{
+    Announcement, Counters, Figure, Limit, Period, PreparedRule, Rule, Scope, Subject, Taken, Usage, Verdict, Window,
+};
 pub use edits::{HeaderEdit, RequestEdits, ResponseEdits};
 pub use exchange::{
-    Announcement, Clock, Counters, Credential, Credentials, Exchange, Facts, Fault, Figure, Identity, Limit, LookedUp, Lookup,
-    NamedEntity, Period, PreparedRule, Random, Request, Response, Rule, Subject, Taken, Usage, Window,
+    Clock, Credential, Credentials, Exchange, Facts, Fault, Identity, LookedUp, Lookup, NamedEntity, Random, Request, Response,
 };
 pub use findings::Findings;
 pub use flow::{Error, Flow, Reply, Result};

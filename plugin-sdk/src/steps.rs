@@ -5,8 +5,9 @@
 //! they call a phase ([`crate::testing`]).
 
 use crate::backing;
+use crate::counters::PreparedRule;
 use crate::edits::{RequestEdits, ResponseEdits};
-use crate::exchange::{Lookup, PreparedRule};
+use crate::exchange::Lookup;
 
 /// One step.
 #[derive(Clone, Copy, Debug)]

@@ -180,6 +180,11 @@ impl Gateway {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.node.set_now_ms(self.node.now_ms().saturating_add(by));
     }
+    /// From now on what the other nodes took is not known (true), or is again (false): it matters to rules of
+    /// [`crate::Scope::ClusterStrict`]. This gateway has no other nodes, so that the others of a cluster took nothing.
+    pub fn lose_other_nodes(&self, lost: bool) {
+        self.node.lose_the_others(lost);
+    }
     /// A `GET`.
     pub fn get(&self, target: &str) -> Exchange {
         self.request("GET", target)

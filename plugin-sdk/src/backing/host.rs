@@ -1,10 +1,9 @@
 //! The host as backing: every method is one call of an imported function.
 
 use crate::bindings::base::weir::plugin as wit;
+use crate::counters::{self, Figure, Limit, Period, Scope, Subject, Taken, Usage, Verdict};
 use crate::edits::HeaderEdit;
-use crate::exchange::{
-    self, Credential, Facts, Fault, Figure, Identity, Limit, LookedUp, NamedEntity, Period, Subject, Taken, Usage,
-};
+use crate::exchange::{Credential, Facts, Fault, Identity, LookedUp, NamedEntity};
 use crate::header::HeaderFault;
 use crate::log::Level;
 use crate::steps::Step;
@@ -65,7 +64,19 @@ pub(crate) fn credentials_prepare_lookup(kind: &str, header: &str) -> Result<Loo
 #[derive(Debug)]
 pub(crate) struct Rule(u32);
 
-pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, HeaderFault> {
+pub(crate) fn counters_prepare_rule(rule: counters::Rule) -> Result<Rule, HeaderFault> {
+    wit::counters::prepare_rule(&wit_rule(rule)).map(Rule).map_err(header_fault)
+}
+pub(crate) fn counters_prepare_scoped_rule(rule: counters::Rule, scope: Scope) -> Result<Rule, HeaderFault> {
+    let scope = match scope {
+        Scope::Node => wit::counters::Scope::Node,
+        Scope::Cluster => wit::counters::Scope::Cluster,
+        Scope::ClusterStrict => wit::counters::Scope::ClusterStrict,
+    };
+    wit::counters::prepare_scoped_rule(&wit_rule(rule), scope).map(Rule).map_err(header_fault)
+}
+
+fn wit_rule(rule: counters::Rule) -> wit::counters::Rule {
     let by = match rule.by {
         Subject::Consumer => wit::counters::Subject::Consumer,
         Subject::Credential => wit::counters::Subject::Credential,
@@ -74,8 +85,8 @@ pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, Header
         Subject::Header(name) => wit::counters::Subject::Header(name),
         Subject::Path(path) => wit::counters::Subject::Path(path),
     };
-    let window = |window: exchange::Window| wit::counters::Window { limit: limit(&window.limit), text: window.text };
-    let announcement = |announced: exchange::Announcement| wit::counters::Announcement {
+    let window = |window: counters::Window| wit::counters::Window { limit: limit(&window.limit), text: window.text };
+    let announcement = |announced: counters::Announcement| wit::counters::Announcement {
         header: announced.header,
         figure: match announced.figure {
             Figure::Limit => wit::counters::Figure::Limit,
@@ -84,12 +95,11 @@ pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, Header
         },
         of: announced.of.map(period),
     };
-    let rule = wit::counters::Rule {
+    wit::counters::Rule {
         by,
         windows: rule.windows.into_iter().map(window).collect(),
         announcements: rule.announcements.into_iter().map(announcement).collect(),
-    };
-    wit::counters::prepare_rule(&rule).map(Rule).map_err(header_fault)
+    }
 }
 
 pub(crate) fn steps_before_request(steps: &[Step<'_>]) {
@@ -311,6 +321,13 @@ impl Handle {
     }
     pub(crate) fn counters_take_by(&self, rule: &Rule, amount: u64) -> Option<u32> {
         Some(wit::counters::take_by(rule.0, amount)).filter(|seconds| *seconds > 0)
+    }
+    pub(crate) fn counters_try_take_by(&self, rule: &Rule, amount: u64) -> Verdict {
+        match wit::counters::try_take_by(rule.0, amount) {
+            wit::counters::Verdict::Taken => Verdict::Taken,
+            wit::counters::Verdict::NoRoom(seconds) => Verdict::NoRoom(seconds),
+            wit::counters::Verdict::Unknown => Verdict::Unknown,
+        }
     }
 
     pub(crate) fn clock_now_ms(&self) -> u64 {

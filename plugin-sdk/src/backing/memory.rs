@@ -1,7 +1,8 @@
 //! Plain data as backing, for tests. Follows `wit/` and the gateway's rules, limits included, as far as a plugin can notice.
 
+use crate::counters::{Figure, Limit, Scope, Subject, Taken, Usage, Verdict};
 use crate::edits::HeaderEdit;
-use crate::exchange::{Credential, Facts, Figure, Identity, Limit, LookedUp, NamedEntity, Subject, Taken, Usage};
+use crate::exchange::{Credential, Facts, Identity, LookedUp, NamedEntity};
 use crate::flow::Reply;
 use crate::header::{HeaderFault, check_request_header_name, is_token};
 use crate::log::Level;
@@ -14,8 +15,8 @@ mod prepared;
 mod steps;
 pub(crate) use head::Head;
 pub(crate) use prepared::{
-    Lookup, Prepared, Rule, Steps, configuring, counters_prepare_rule, credentials_prepare_lookup, request_prepare_edits,
-    response_prepare_edits, steps_before_request, steps_before_response,
+    Lookup, Prepared, Rule, Steps, configuring, counters_prepare_rule, counters_prepare_scoped_rule, credentials_prepare_lookup,
+    request_prepare_edits, response_prepare_edits, steps_before_request, steps_before_response,
 };
 
 /// What is kept for one plugin entry from one phase to the next: `wit/exchange.wit`.
@@ -378,9 +379,24 @@ impl Handle {
         state.node.take(state.entry, key, limits, amount)
     }
     pub(crate) fn counters_take_by(&self, rule: &Rule, amount: u64) -> Option<u32> {
-        let rule = &rule.0;
+        match self.counters_try_take_by(rule, amount) {
+            Verdict::Taken => None,
+            Verdict::NoRoom(seconds) => Some(seconds),
+            Verdict::Unknown => Some(1),
+        }
+    }
+    pub(crate) fn counters_try_take_by(&self, rule: &Rule, amount: u64) -> Verdict {
+        let Rule(rule, scope) = rule;
+        if *scope == Scope::ClusterStrict && !self.state().node.knows_the_others() {
+            return Verdict::Unknown;
+        }
         let limits: Vec<Limit> = rule.windows.iter().map(|window| window.limit).collect();
-        let Taken { taken, usages } = self.counters_take(&self.subject(&rule.by), &limits, amount);
+        // The counts of the node are not those of the cluster.
+        let mut key = self.subject(&rule.by);
+        if *scope != Scope::Node {
+            key.insert(0, '\u{1}');
+        }
+        let Taken { taken, usages } = self.counters_take(&key, &limits, amount);
         let room = |at: &usize| limits[*at].max.saturating_sub(usages[*at].used);
         let tightest = (0..limits.len()).min_by_key(|at| (room(at), std::cmp::Reverse(limits[*at].period)));
         for announced in &rule.announcements {
@@ -395,7 +411,7 @@ impl Handle {
             let _full = self.response_set_header(&announced.header, value.as_bytes());
         }
         let seconds = |at: usize| usages.get(at).map(|usage: &Usage| usage.resets_in_s.max(1));
-        tightest.and_then(seconds).filter(|_| !taken)
+        tightest.and_then(seconds).filter(|_| !taken).map_or(Verdict::Taken, Verdict::NoRoom)
     }
     /// Whose windows: the kind stands before the value, with a byte that no key of a plugin's own begins with.
     fn subject(&self, by: &Subject) -> String {

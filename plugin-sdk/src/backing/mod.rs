@@ -8,11 +8,11 @@ pub(crate) mod memory;
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use host::{
-    Handle, Lookup, Prepared, Rule, counters_prepare_rule, credentials_prepare_lookup, log, request_prepare_edits,
-    response_prepare_edits, steps_before_request, steps_before_response,
+    Handle, Lookup, Prepared, Rule, counters_prepare_rule, counters_prepare_scoped_rule, credentials_prepare_lookup, log,
+    request_prepare_edits, response_prepare_edits, steps_before_request, steps_before_response,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use memory::{
-    Handle, Lookup, Prepared, Rule, counters_prepare_rule, credentials_prepare_lookup, log, request_prepare_edits,
-    response_prepare_edits, steps_before_request, steps_before_response,
+    Handle, Lookup, Prepared, Rule, counters_prepare_rule, counters_prepare_scoped_rule, credentials_prepare_lookup, log,
+    request_prepare_edits, response_prepare_edits, steps_before_request, steps_before_response,
 };

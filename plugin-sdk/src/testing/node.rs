@@ -1,6 +1,7 @@
 //! What a node of the gateway keeps between exchanges: credentials, counts, and the time that a test sets.
 
-use crate::exchange::{Identity, Limit, Period, Taken, Usage};
+use crate::counters::{Limit, Period, Taken, Usage};
+use crate::exchange::Identity;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,6 +31,7 @@ struct Inner {
     consumers: Vec<Identity>,
     credentials: Vec<StoredCredential>,
     counts: HashMap<(u32, String, Period), (u64, u64)>,
+    lost_the_others: bool,
 }
 
 impl Node {
@@ -45,6 +47,13 @@ impl Node {
     }
     pub(crate) fn set_now_ms(&self, now_ms: u64) {
         self.0.borrow_mut().now_ms = now_ms;
+    }
+    /// Whether what the other nodes took is known.
+    pub(crate) fn knows_the_others(&self) -> bool {
+        !self.0.borrow().lost_the_others
+    }
+    pub(crate) fn lose_the_others(&self, lost: bool) {
+        self.0.borrow_mut().lost_the_others = lost;
     }
     /// A number that was not given before.
     pub(crate) fn serial(&self) -> u64 {

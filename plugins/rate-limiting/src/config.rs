@@ -2,7 +2,7 @@
 
 use plugin_sdk::steps::{self, Step};
 use plugin_sdk::{
-    Announcement, Counters, Figure, Findings, Limit, Period, PreparedRule, Rule, Subject, Window, check_header_name,
+    Announcement, Counters, Figure, Findings, Limit, Period, PreparedRule, Rule, Scope, Subject, Window, check_header_name,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,12 +45,13 @@ pub struct RateLimiting {
     /// The path whose requests are counted together, with `limit_by` `path`.
     #[serde(default)]
     path: Option<String>,
-    /// Where the counts are. Only `local` is built: in this node, for all of its workers.
+    /// Whose requests count together. `local`: those of this node, for all of its workers. `cluster`: those of all nodes on the same
+    /// store, which tell each other of them about once a second. `redis` is not built.
     #[serde(default)]
     policy: Policy,
-    /// What happens when the counts cannot be reached. The local ones always can: both values mean the same.
+    /// What happens, with `policy` `cluster`, when the store has been away for seconds. True: a node counts its own requests and
+    /// adds what it last knew of the others. False: requests are answered 500. Local counts can always be reached.
     #[serde(default = "yes")]
-    #[allow(dead_code, reason = "Kong's field; with local counts there is nothing to decide")]
     fault_tolerant: bool,
     /// Where a Redis is. Not built: only the defaults are accepted.
     #[serde(default)]
@@ -166,14 +167,11 @@ impl RateLimiting {
     }
 
     pub fn refuse_what_is_not_built(&self, findings: &mut Findings) {
-        match self.policy {
-            Policy::Local => {}
-            Policy::Cluster => {
-                findings.add("policy", "\"cluster\" is not built yet; use \"local\", which counts for each node alone")
-            }
-            Policy::Redis => {
-                findings.add("policy", "\"redis\" is not built yet; use \"local\", which counts for each node alone")
-            }
+        if self.policy == Policy::Redis {
+            findings.add(
+                "policy",
+                "\"redis\" is not built yet; use \"cluster\", which counts for all nodes, or \"local\", for each node alone",
+            );
         }
         if self.redis != Redis::default() {
             findings.add("redis", "counting in a Redis is not built yet; leave this field out");
@@ -235,9 +233,19 @@ impl RateLimiting {
         if self.hide_client_headers {
             announcements.clear();
         }
-        match Counters::prepare_rule(Rule { by: self.subject(), windows, announcements }) {
+        let rule = Rule { by: self.subject(), windows, announcements };
+        match Counters::prepare_scoped_rule(rule, self.scope()) {
             Ok(rule) => steps::before_request(&[Step::TakeBy(self.rule.insert(rule))]),
             Err(fault) => findings.add_general(fault.as_str()),
+        }
+    }
+
+    /// `policy` and `fault_tolerant`; what is not built was refused.
+    fn scope(&self) -> Scope {
+        match (self.policy, self.fault_tolerant) {
+            (Policy::Cluster, true) => Scope::Cluster,
+            (Policy::Cluster, false) => Scope::ClusterStrict,
+            (Policy::Local | Policy::Redis, _) => Scope::Node,
         }
     }
 

@@ -171,8 +171,43 @@ fn a_limit_may_be_a_fraction() {
 }
 
 #[test]
+fn counts_of_the_cluster_are_apart_from_those_of_the_node() {
+    let gateway = Gateway::new();
+    let (local, cluster) = (plugin(r#"{"minute": 1}"#), plugin(r#"{"minute": 1, "policy": "cluster"}"#));
+    assert!(passes(&local, &mut gateway.get("/")) && !passes(&local, &mut gateway.get("/")));
+    assert!(passes(&cluster, &mut gateway.get("/")));
+    let mut exchange = gateway.get("/");
+    assert!(!passes(&cluster, &mut exchange));
+    assert_eq!(exchange.response.status(), Some(429));
+    assert_eq!(header(&exchange, "x-ratelimit-remaining-minute").as_deref(), Some("0"));
+}
+
+#[test]
+fn while_the_other_nodes_are_not_known_fault_tolerant_decides() {
+    let gateway = Gateway::new();
+    let (tolerant, strict) = (
+        plugin(r#"{"minute": 2, "policy": "cluster"}"#),
+        plugin(r#"{"minute": 2, "policy": "cluster", "fault_tolerant": false}"#),
+    );
+    // There is nothing to lose with local counts.
+    let local = plugin(r#"{"minute": 2, "policy": "local", "fault_tolerant": false}"#);
+    assert!(passes(&strict, &mut gateway.get("/")));
+    gateway.lose_other_nodes(true);
+    assert!(passes(&tolerant, &mut gateway.get("/")) && passes(&local, &mut gateway.get("/")));
+    let mut exchange = gateway.get("/");
+    assert!(!passes(&strict, &mut exchange));
+    assert_eq!(exchange.response.status(), Some(500));
+    let body: Value = serde_json::from_slice(&exchange.response_body()).unwrap();
+    assert_eq!(body["message"], "An unexpected error occurred");
+    assert_eq!(headers(&exchange), ["content-type"]);
+    gateway.lose_other_nodes(false);
+    let mut exchange = gateway.get("/");
+    assert!(passes(&strict, &mut exchange), "what was answered 500 was not counted");
+    assert_eq!(header(&exchange, "x-ratelimit-remaining-minute").as_deref(), Some("0"));
+}
+
+#[test]
 fn what_is_not_built_is_refused_by_name() {
-    assert_eq!(mistakes(r#"{"minute": 1, "policy": "cluster"}"#), ["policy"]);
     assert_eq!(
         mistakes(r#"{"minute": 1, "policy": "redis", "redis": {"host": "r"}, "sync_rate": 1}"#),
         ["policy", "redis", "sync_rate"]

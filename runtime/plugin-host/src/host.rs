@@ -4,16 +4,18 @@
 //! exchanges that hold them keep what they have.
 
 use crate::compile::Compilation;
+use crate::counters::cluster::{Round, SharingFigures};
 use crate::engine::{Pools, start_ticker};
 use crate::error::{EntryError, HostError};
 use crate::figures::{PluginFigures, Stats};
 use crate::inspect::{self, refused};
 use crate::prepared::{Entry, Origin, Prepared};
 use crate::settings::HostSettings;
-use crate::shared::Shared;
+use crate::shared::{Shared, unix_seconds};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 use weir_model::entity::ComponentSettings;
 use weir_model::{ComponentRefusal, Plugin};
 
@@ -110,6 +112,28 @@ impl Host {
     /// How many keys the counters remember.
     pub fn counter_keys(&self) -> usize {
         self.shared.counters.len()
+    }
+
+    /// From now on limits of the cluster are counted with other nodes, through rounds of whoever calls this. Without it this node
+    /// is the cluster. What is known of the others is stale when no round has ended well for so long.
+    pub fn begin_sharing(&self, stale_after: Duration) {
+        self.shared.cluster.begin(stale_after, self.shared.now());
+    }
+
+    /// The counts that the other nodes do not know yet, at most `most`. The round must be ended, whatever becomes of it.
+    pub fn begin_round(&self, most: usize) -> Round {
+        self.shared.cluster.begin_round(most, unix_seconds(), self.shared.now())
+    }
+
+    /// Brings back what the other nodes took from the windows of a round, in its order; `None` where that could not be learnt.
+    /// `reached`: whether the store answered at all.
+    pub fn end_round(&self, round: Round, reached: bool, others: &[Option<u64>]) {
+        self.shared.cluster.end_round(round, reached, others);
+    }
+
+    /// How sharing goes; nothing where nothing is shared.
+    pub fn sharing(&self) -> Option<SharingFigures> {
+        self.shared.cluster.figures(self.shared.now())
     }
 
     pub(crate) fn all_installed(&self) -> Vec<Arc<Prepared>> {

@@ -35,6 +35,8 @@ extern crate self as weir_plugin_host;
 mod support;
 
 pub use compile::compile_child;
+pub use counters::Period;
+pub use counters::cluster::{OwnCount, Round, SharingFigures};
 pub use error::{EntryError, HostError};
 pub use figures::{LastFailure, PluginFigures};
 pub use host::Host;

@@ -1,6 +1,6 @@
 //! What everything in the host shares: time in ticks, counters, and the numbers that entries and components go by.
 
-use crate::counters::Counters;
+use crate::counters::{ClusterCounters, Counters};
 use crate::limits::Ticks;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +12,8 @@ const SWEEP_EVERY: Ticks = 16;
 /// Shared by the host, its components, entries, workers and instances.
 pub struct Shared {
     pub counters: Counters,
+    /// Those that all nodes on one store share.
+    pub cluster: ClusterCounters,
     /// Numbers of living entries.
     pub entries: Slots,
     /// Numbers of living components.
@@ -24,6 +26,7 @@ impl Shared {
     pub fn new() -> Self {
         Self {
             counters: Counters::new(),
+            cluster: ClusterCounters::new(),
             entries: Slots::default(),
             components: Slots::default(),
             ticks: AtomicU64::new(0),
@@ -43,7 +46,9 @@ impl Shared {
     /// Gives back counters whose windows ended.
     pub fn sweep(&self, tick: Ticks) {
         if tick.is_multiple_of(SWEEP_EVERY) {
-            self.counters.sweep(tick / SWEEP_EVERY, unix_seconds());
+            let (turn, now) = (tick / SWEEP_EVERY, unix_seconds());
+            self.counters.sweep(turn, now);
+            self.cluster.sweep(turn, now);
         }
     }
     /// Nanoseconds since the host started.

@@ -1,8 +1,8 @@
 //! What a configuration prepares, with the rules of `wit/`: edits, look-ups, rules, and the steps made of them.
 
 use super::{head, is_authority};
+use crate::counters::{self, Figure, Scope, Subject};
 use crate::edits::HeaderEdit;
-use crate::exchange::{self, Figure, Subject};
 use crate::header::{HeaderFault, check_header_name, check_header_value, check_request_header_name, says_who};
 use crate::steps::Step as GivenStep;
 use std::cell::RefCell;
@@ -67,9 +67,9 @@ pub(crate) struct Lookup {
     pub(super) header: String,
 }
 
-/// A rule.
+/// A rule, and which nodes' takes it counts.
 #[derive(Clone, Debug)]
-pub(crate) struct Rule(pub(super) Rc<exchange::Rule>);
+pub(crate) struct Rule(pub(super) Rc<counters::Rule>, pub(super) Scope);
 
 /// Runs what makes a configuration: only in it can something be prepared. Answers the steps with what was made.
 pub(crate) fn configuring<T>(make: impl FnOnce() -> T) -> (T, Steps) {
@@ -119,12 +119,15 @@ fn readable(name: &str) -> Result<(), HeaderFault> {
     }
 }
 
-pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, HeaderFault> {
+pub(crate) fn counters_prepare_rule(rule: counters::Rule) -> Result<Rule, HeaderFault> {
+    counters_prepare_scoped_rule(rule, Scope::Node)
+}
+pub(crate) fn counters_prepare_scoped_rule(rule: counters::Rule, scope: Scope) -> Result<Rule, HeaderFault> {
     assert!(rule.windows.len() <= WINDOWS, "a rule has at most {WINDOWS} windows");
     assert!(rule.announcements.len() <= ANNOUNCEMENTS, "a rule has at most {ANNOUNCEMENTS} announcements");
     let periods: Vec<_> = rule.windows.iter().map(|window| window.limit.period).collect();
     assert!((1..periods.len()).all(|at| !periods[..at].contains(&periods[at])), "a rule has each period at most once");
-    let known = |announced: &exchange::Announcement| announced.of.is_none_or(|of| periods.contains(&of));
+    let known = |announced: &counters::Announcement| announced.of.is_none_or(|of| periods.contains(&of));
     assert!(rule.announcements.iter().all(known), "a rule announces only windows that it has");
     with_draft(|draft| {
         if let Subject::Header(name) = &rule.by {
@@ -142,7 +145,7 @@ pub(crate) fn counters_prepare_rule(rule: exchange::Rule) -> Result<Rule, Header
         let texts: usize = rule.windows.iter().map(|window| window.text.as_ref().map_or(20, String::len)).sum();
         draft.admit(rule.announcements.iter().map(|announced| announced.header.len() + texts).sum())?;
         draft.rules += 1;
-        Ok(Rule(Rc::new(rule)))
+        Ok(Rule(Rc::new(rule), scope))
     })
 }
 

@@ -3,17 +3,15 @@
 //! Knows keys, windows and amounts; nothing of plugins, requests or why something is limited. It lives as long as the host, so
 //! counts outlive instances, entries and snapshots. One lock a shard makes a call all-or-none: exactly `max` pass.
 
+pub mod cluster;
+mod shards;
 mod window;
 
+pub use cluster::ClusterCounters;
 pub use window::Period;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use shards::{Generations, Shards};
 use weir_model::Id;
-
-/// Locks that calls are spread over, so that two workers seldom meet: 64 for up to as many cores.
-const SHARDS: usize = 64;
 
 /// Keys that one shard remembers in each of its two generations. 64 x 2 x 4,096 is half a million keys at about 200 bytes: a
 /// stranger who invents keys (addresses of an IPv6 network) can take 100 MiB, not more.
@@ -48,16 +46,7 @@ pub type Taken = (bool, [Usage; MAX_LIMITS]);
 
 /// All counters of the node.
 pub struct Counters {
-    hasher: RandomState,
-    shards: Vec<Mutex<Shard>>,
-}
-
-/// Two generations: a key that is touched moves to the young one; when that is full, the old one is forgotten and they change
-/// places. So what is forgotten under pressure is what was not asked for longest, in constant time and without a list.
-#[derive(Default)]
-struct Shard {
-    young: HashMap<Box<[u8]>, Cells>,
-    old: HashMap<Box<[u8]>, Cells>,
+    shards: Shards<Generations<Cells, KEYS_A_GENERATION>>,
 }
 
 /// One cell for each period.
@@ -83,7 +72,7 @@ impl Cell {
 impl Counters {
     /// No counts.
     pub fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { shards: Shards::new() }
     }
 
     /// Takes `amount` from all windows of `key` that `limits` names, or from none when one has no room. Limits beyond
@@ -91,61 +80,24 @@ impl Counters {
     pub fn take(&self, owner: Id, key: &str, limits: &[Limit], amount: u64, now: i64) -> Taken {
         let mut buffer = [0; 16 + PLAIN_KEY_BYTES];
         let key = storage_key(&mut buffer, owner, None, key.as_bytes());
-        self.shard(key).with(key, |cells| take_from(cells, limits, amount, now))
+        self.shards.of(key).with(key, |_| Cells::default(), |cells| take_from(cells, limits, amount, now))
     }
 
     /// As [`Counters::take`], for a key that is not text: `kind`, 0xf8 to 0xfd, with which no text begins, and any bytes.
     pub fn take_of(&self, owner: Id, kind: u8, what: &[u8], limits: &[Limit], amount: u64, now: i64) -> Taken {
         let mut buffer = [0; 16 + PLAIN_KEY_BYTES];
         let key = storage_key(&mut buffer, owner, Some(kind), what);
-        self.shard(key).with(key, |cells| take_from(cells, limits, amount, now))
+        self.shards.of(key).with(key, |_| Cells::default(), |cells| take_from(cells, limits, amount, now))
     }
 
     /// Forgets the keys of one shard whose windows have all ended. Called in turn for every shard, from the ticker.
     pub fn sweep(&self, turn: u64, now: i64) {
-        let index = (turn % SHARDS as u64) as usize;
-        if let Some(shard) = self.shards.get(index) {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let Shard { young, old } = &mut *shard;
-            for generation in [young, old] {
-                generation.retain(|_, cells| cells.iter().any(|cell| cell.end > now));
-                if generation.len() * 4 < generation.capacity() {
-                    generation.shrink_to_fit();
-                }
-            }
-        }
+        self.shards.at(turn).retain(|cells| cells.iter().any(|cell| cell.end > now));
     }
 
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
-        let count = |shard: &Mutex<Shard>| {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.young.len() + shard.old.len()
-        };
-        self.shards.iter().map(count).sum()
-    }
-
-    fn shard(&self, key: &[u8]) -> std::sync::MutexGuard<'_, Shard> {
-        let index = (self.hasher.hash_one(key) % SHARDS as u64) as usize;
-        // The index is a remainder by the number of shards. A panic while the lock was held leaves whole numbers behind: go on.
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shard {
-    /// Looks at the cells of a key; a key that was in the old generation, or nowhere, comes into the young one.
-    fn with<T>(&mut self, key: &[u8], look: impl FnOnce(&mut Cells) -> T) -> T {
-        // The usual case first: one look-up.
-        if let Some(cells) = self.young.get_mut(key) {
-            return look(cells);
-        }
-        let (key, mut cells) = self.old.remove_entry(key).unwrap_or_else(|| (key.into(), Cells::default()));
-        let answer = look(&mut cells);
-        if self.young.len() >= KEYS_A_GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, cells);
-        answer
+        self.shards.sum(Generations::len)
     }
 }
 

@@ -1,3 +1,4 @@
+use super::shards::SHARDS;
 use super::*;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,13 +3,14 @@
 
 use super::{headers, request, response};
 use crate::bindings::weir::plugin::counters::{
-    Announcement as WitAnnouncement, Figure, Host, Limit, Period, Rule as WitRule, Subject as WitSubject, Usage, Window,
+    Announcement as WitAnnouncement, Figure, Host, Limit, Period, Rule as WitRule, Scope, Subject as WitSubject, Usage, Verdict,
+    Window,
 };
 use crate::bindings::weir::plugin::types::HeaderFault;
-use crate::counters::{self, Counters, MAX_LIMITS, Taken};
+use crate::counters::{self, MAX_LIMITS, Taken};
 use crate::exchange::{Exchange, Kill};
 use crate::limits::{ANNOUNCEMENTS, COUNTER_KEY_BYTES, SUBJECT_BYTES};
-use crate::shared::unix_seconds;
+use crate::shared::{Shared, unix_seconds};
 use crate::state::State;
 use http::{HeaderName, HeaderValue};
 use std::cmp::Reverse;
@@ -21,6 +22,7 @@ use weir_model::{Id, Phase};
 /// A prepared rule.
 pub struct Rule {
     by: Subject,
+    scope: Scope,
     limits: Vec<counters::Limit>,
     announcements: Vec<Announcement>,
 }
@@ -77,6 +79,10 @@ impl Host for State {
     }
 
     fn prepare_rule(&mut self, rule: WitRule) -> Result<std::result::Result<u32, HeaderFault>> {
+        self.prepare_scoped_rule(rule, Scope::Node)
+    }
+
+    fn prepare_scoped_rule(&mut self, rule: WitRule, scope: Scope) -> Result<std::result::Result<u32, HeaderFault>> {
         let bytes = weight(&rule);
         self.charge(bytes)?;
         self.preparing()?;
@@ -92,22 +98,30 @@ impl Host for State {
             return Err(self.end(Kill::Limit, "`prepare-rule` announces only windows that the rule has"));
         }
         let draft = self.preparing()?;
-        Ok(Rule::parse(rule).and_then(|rule| draft.add_rule(rule, bytes)))
+        Ok(Rule::parse(rule, scope).and_then(|rule| draft.add_rule(rule, bytes)))
     }
 
     fn take_by(&mut self, rule: u32, amount: u64) -> Result<u32> {
+        Ok(match self.try_take_by(rule, amount)? {
+            Verdict::Taken => 0,
+            Verdict::NoRoom(wait) => wait,
+            Verdict::Unknown => 1,
+        })
+    }
+
+    fn try_take_by(&mut self, rule: u32, amount: u64) -> Result<Verdict> {
         self.charge(12)?;
         let preparations = self.preparations()?;
         let Some(rule) = preparations.rule(rule) else { return Err(self.unprepared()) };
         let (entry, phase) = (self.entry, self.phase.unwrap_or(Phase::Log));
         self.lent()?;
         let Self { exchange, origin, .. } = self;
-        Ok(take_by(exchange, phase, entry, &origin.shared.counters, rule, amount))
+        Ok(take_by(exchange, phase, entry, &origin.shared, rule, amount))
     }
 }
 
 impl Rule {
-    fn parse(rule: WitRule) -> std::result::Result<Self, HeaderFault> {
+    fn parse(rule: WitRule, scope: Scope) -> std::result::Result<Self, HeaderFault> {
         let by = match rule.by {
             WitSubject::Consumer => Subject::Consumer,
             WitSubject::Credential => Subject::Credential,
@@ -123,7 +137,7 @@ impl Rule {
             .map(|announced| announcement(announced, windows))
             .collect::<std::result::Result<_, _>>()?;
         let limit = |window: &Window| counters::Limit { period: period(window.limit.period), max: window.limit.max };
-        Ok(Self { by, limits: windows.iter().map(limit).collect(), announcements })
+        Ok(Self { by, scope, limits: windows.iter().map(limit).collect(), announcements })
     }
 
     /// The host's memory for it, about, names and values aside.
@@ -182,20 +196,24 @@ impl Announced {
     }
 }
 
-/// Takes by a rule and announces it. 0: taken; otherwise the seconds until the tightest window ends.
+/// Takes by a rule and announces it.
 pub(super) fn take_by(
     exchange: &mut Exchange,
     phase: Phase,
     entry: Id,
-    counters: &Counters,
+    shared: &Shared,
     rule: &Arc<Rule>,
     amount: u64,
-) -> u32 {
-    let (took, usages) = take(exchange, entry, counters, rule, amount);
+) -> Verdict {
+    let known = rule.scope != Scope::ClusterStrict || !shared.cluster.is_stale(shared.now());
+    let (took, usages) = take(exchange, entry, shared, rule, amount, known);
+    if !known {
+        return Verdict::Unknown;
+    }
     let tightest = rule.tightest(&usages);
-    let wait = match tightest.and_then(|at| usages.get(at)) {
-        Some(usage) if !took => usage.resets_in.max(1),
-        _ => 0,
+    let verdict = match tightest.and_then(|at| usages.get(at)) {
+        Some(usage) if !took => Verdict::NoRoom(usage.resets_in.max(1)),
+        _ => Verdict::Taken,
     };
     if !rule.announcements.is_empty() {
         response::announce(
@@ -204,7 +222,7 @@ pub(super) fn take_by(
             Announced { rule: Arc::clone(rule), usages, tightest, count: rule.announcements.len() },
         );
     }
-    wait
+    verdict
 }
 
 /// The kind stands before what tells callers apart, so that a header cannot pass for an address. No text begins with these bytes, so
@@ -216,9 +234,20 @@ const SERVICE: u8 = 0xfb;
 const HEADER: u8 = 0xfc;
 const PATH: u8 = 0xfd;
 
-fn take(exchange: &Exchange, entry: Id, counters: &Counters, rule: &Rule, amount: u64) -> Taken {
-    let take = |kind: u8, what: &[u8]| counters.take_of(entry, kind, what, &rule.limits, amount, unix_seconds());
-    match &rule.by {
+fn take(exchange: &Exchange, entry: Id, shared: &Shared, rule: &Rule, amount: u64, known: bool) -> Taken {
+    let (limits, now) = (rule.limits.as_slice(), unix_seconds());
+    match rule.scope {
+        Scope::Node => {
+            with_subject(exchange, &rule.by, |kind, what| shared.counters.take_of(entry, kind, what, limits, amount, now))
+        }
+        Scope::Cluster | Scope::ClusterStrict => {
+            with_subject(exchange, &rule.by, |kind, what| shared.cluster.take_of(entry, kind, what, limits, amount, now, known))
+        }
+    }
+}
+
+fn with_subject(exchange: &Exchange, by: &Subject, take: impl FnOnce(u8, &[u8]) -> Taken) -> Taken {
+    match by {
         Subject::Consumer => {
             if let Some(caller) = &exchange.caller {
                 return take(CONSUMER, caller.consumer.id.as_bytes());

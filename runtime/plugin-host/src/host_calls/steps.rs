@@ -5,6 +5,7 @@
 use super::credentials::{LookedUp, authenticate_by};
 use super::preparations::{Preparations, Side};
 use super::{counters, request, response};
+use crate::bindings::weir::plugin::counters::Verdict;
 use crate::bindings::weir::plugin::steps::{Host, Step as WitStep};
 use crate::exchange::{Exchange, Kill};
 use crate::limits::{STEP_EDITS, STEPS};
@@ -104,7 +105,8 @@ fn goes_through(
         }
         Step::TakeBy(number) => {
             let rule = preparations.rule(number);
-            rule.is_some_and(|rule| counters::take_by(exchange, phase, entry, &shared.counters, rule, 1) == 0)
+            let verdict = rule.map(|rule| counters::take_by(exchange, phase, entry, shared, rule, 1));
+            matches!(verdict, Some(Verdict::Taken))
         }
     }
 }

@@ -64,6 +64,7 @@ pub const ALL: &[Case] = &[
     on_request("invented-credentials", invented_credentials),
     on_request("prepared-look-ups", prepared::prepared_look_ups),
     on_request("counters", counters),
+    Case { name: "scoped-rules", on_request: prepared::scoped_rules, on_response: prepared::rules_were_told },
     Case { name: "prepared-rules", on_request: prepared::prepared_rules, on_response: prepared::rules_were_told },
     on_request("random", random),
     on_request("clock", clock),

@@ -1,7 +1,7 @@
 //! What a configuration prepares: edits, look-ups, rules and steps.
 
 use super::{People, field, header, killed, set, state, with};
-use crate::bindings::weir::plugin::counters::{Announcement, Figure, Limit, Period, Rule, Subject, Window};
+use crate::bindings::weir::plugin::counters::{Announcement, Figure, Limit, Period, Rule, Scope, Subject, Verdict, Window};
 use crate::bindings::weir::plugin::credentials::LookedUp;
 use crate::bindings::weir::plugin::steps::Step;
 use crate::bindings::weir::plugin::types::{HeaderEdit as WitEdit, HeaderFault};
@@ -13,6 +13,7 @@ use crate::shared::unix_seconds;
 use crate::state::State;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::rc::Rc;
+use std::sync::Arc;
 use weir_model::Phase;
 
 /// What was prepared is what the phases that come use.
@@ -333,6 +334,40 @@ fn a_rule_counts_by_its_subject_and_by_address_where_there_is_none() {
     assert!(took(&mut state, 5));
     state.exchange.client_ip = "10.0.0.1".parse().unwrap();
     assert!(!took(&mut state, 5), "the same address in another form");
+}
+
+#[test]
+fn a_rule_of_the_cluster_counts_what_the_others_took_and_a_strict_one_needs_to_know() {
+    let mut state = state();
+    state.prepared.begin();
+    for scope in [Scope::Node, Scope::Cluster, Scope::ClusterStrict] {
+        let rule = rule(Subject::ClientIp, &[(Period::Year, 4)], &[("left", Figure::Remaining, None)]);
+        assert!(counters::Host::prepare_scoped_rule(&mut state, rule, scope).unwrap().is_ok());
+    }
+    steps::Host::before_request(&mut state, vec![Step::TakeBy(2)]).unwrap();
+    let prepared = state.prepared.end().unwrap();
+    state.prepared.serve(Some(Rc::clone(&prepared)));
+    let shared = Arc::clone(&state.origin.shared);
+    shared.cluster.begin(std::time::Duration::ZERO, shared.now());
+    let mut try_take = |number| counters::Host::try_take_by(&mut state, number, 1).unwrap();
+    for rule in 0..3 {
+        assert!(matches!(try_take(rule), Verdict::Taken));
+    }
+    let round = shared.cluster.begin_round(10, unix_seconds(), shared.now());
+    assert_eq!(round.own.iter().map(|own| own.count).collect::<Vec<_>>(), [2], "the node's own count is not shared");
+    shared.cluster.end_round(round, true, &[Some(1)]);
+    assert!(matches!(try_take(1), Verdict::Taken));
+    assert!(matches!(try_take(1), Verdict::NoRoom(seconds) if seconds >= 1));
+    // A moment later the round is older than it may be.
+    while shared.tick() == 0 {
+        std::hint::spin_loop();
+    }
+    assert!(matches!(try_take(2), Verdict::Unknown));
+    assert!(matches!(try_take(1), Verdict::NoRoom(_)), "the other rule goes on with what it knows");
+    assert_eq!(counters::Host::take_by(&mut state, 2, 1).unwrap(), 1);
+    state.exchange.response_edits.clear();
+    assert!(!take(&prepared, Phase::Request, state.entry, &shared, &mut state.exchange), "the guest is called to say so");
+    assert_eq!(told(&state.exchange, "left"), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Outcome, text, texts};
 use plugin_sdk::steps::{self, Step};
 use plugin_sdk::{
     Announcement, Counters, Credentials, Exchange, Figure, HeaderEdit, HeaderFault, Limit, LookedUp, Lookup, Period,
-    PreparedRule, Request, RequestEdits, Response, ResponseEdits, Rule, Subject, Window,
+    PreparedRule, Request, RequestEdits, Response, ResponseEdits, Rule, Scope, Subject, Verdict, Window,
 };
 
 /// What every configuration prepares, for the cases that apply it.
@@ -94,9 +94,12 @@ fn prepare_rules() -> Result<Vec<PreparedRule>, String> {
     same!(Counters::prepare_rule(rule(Subject::Consumer, "a b")).err(), Some(HeaderFault::BadName));
     same!(Counters::prepare_rule(rule(Subject::Consumer, "te")).err(), Some(HeaderFault::Reserved));
     same!(Counters::prepare_rule(rule(Subject::Header("a b".to_owned()), "x")).err(), Some(HeaderFault::BadName));
-    let rules =
-        [Subject::Header("X-Case-Key".to_owned()), Subject::ClientIp].map(|by| Counters::prepare_rule(rule(by, "x-limit-month")));
-    rules.into_iter().map(|rule| rule.map_err(|fault| fault.to_string())).collect()
+    same!(Counters::prepare_scoped_rule(rule(Subject::Consumer, "a b"), Scope::Cluster).err(), Some(HeaderFault::BadName));
+    let key = || Subject::Header("X-Case-Key".to_owned());
+    let rules = [key(), Subject::ClientIp].map(|by| Counters::prepare_rule(rule(by, "x-limit-month")));
+    let scopes = [Scope::Node, Scope::Cluster, Scope::ClusterStrict];
+    let scoped = scopes.map(|scope| Counters::prepare_scoped_rule(rule(key(), "x-limit-month"), scope));
+    rules.into_iter().chain(scoped).map(|rule| rule.map_err(|fault| fault.to_string())).collect()
 }
 
 pub fn prepared_edits(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
@@ -171,6 +174,20 @@ pub fn prepared_rules(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
     same!(exchange.counters.take_by(rule, 2).is_some_and(|seconds| seconds >= 1), true);
     same!(exchange.counters.take_by(rule, 1), None);
     same!(exchange.counters.take_by(rule, 1).is_some(), true);
+    Ok(())
+}
+
+pub fn scoped_rules(exchange: &mut Exchange, prepared: &Prepared) -> Outcome {
+    let key = exchange.id();
+    same!(exchange.request.set_header("x-case-key", &key), Ok(()));
+    let [_, _, node, cluster, strict] = prepared.rules.as_slice() else { return Err("five rules".to_owned()) };
+    // `prepare_rule` is the scope of the node; the two of the cluster count together, and apart from it.
+    same!(exchange.counters.try_take_by(node, 3), Verdict::Taken);
+    same!(exchange.counters.take_by(&prepared.rules[0], 1).is_some(), true);
+    same!(exchange.counters.try_take_by(cluster, 2), Verdict::Taken);
+    same!(matches!(exchange.counters.try_take_by(strict, 2), Verdict::NoRoom(seconds) if seconds >= 1), true);
+    same!(exchange.counters.try_take_by(strict, 1), Verdict::Taken);
+    same!(exchange.counters.take_by(cluster, 1).is_some(), true);
     Ok(())
 }
 
