@@ -55,6 +55,13 @@ fn shared(prefix: &Prefix, options: CassandraOptions) -> bool {
         None => wrong(&format!("Cassandra at {points} has not answered within {} s", STORE_WAIT.as_secs())),
     };
     if ready {
+        match Cassandra::incomplete(&options) {
+            Ok(later) if !later.is_empty() => {
+                println!("advice: {} came with a newer version: `weir migrations up` on one node makes them", later.join(", "));
+            }
+            // What keeps them from being asked keeps the next question, too, and is told there.
+            Ok(_) | Err(_) => {}
+        }
         match Cassandra::advice(&options) {
             Ok(advice) => advice.iter().for_each(|line| println!("advice: {line}")),
             Err(cause) => println!("what Cassandra's own settings are could not be asked: {cause}"),

@@ -31,18 +31,34 @@ pub fn run(settings: &Settings, step: &str, sure: bool) -> Exit {
     }
 }
 
+/// The steps that look before they do something.
 fn look(options: &CassandraOptions, step: &str) -> Exit {
     let readiness = match Cassandra::readiness(options) {
         Ok(readiness) => readiness,
         Err(cause) => return failed(&cause),
     };
+    let later = match readiness {
+        Readiness::Ready => match Cassandra::incomplete(options) {
+            Ok(later) => later,
+            Err(cause) => return failed(&cause),
+        },
+        _ => Vec::new(),
+    };
     match (step, readiness) {
         ("list", readiness) => {
-            println!(
-                "bootstrap: keyspace, tables and an empty journal: {}",
-                if readiness == Readiness::Missing { "to do" } else { "done" }
-            );
+            let is = |done| if done { "done" } else { "to do" };
+            println!("bootstrap: keyspace, tables and an empty journal: {}", is(readiness != Readiness::Missing));
+            if readiness == Readiness::Ready {
+                println!("up: tables that came later: {}{}", is(later.is_empty()), named(&later));
+            }
             Exit::Success
+        }
+        ("up", Readiness::Ready) if !later.is_empty() => said(Cassandra::complete(options).map(|made| {
+            let line = |name| format!("table {name} is there now");
+            made.into_iter().map(line).collect()
+        })),
+        ("finish", Readiness::Ready) if !later.is_empty() => {
+            failed(&format!("tables that came later are not there{}; run `weir migrations up` first", named(&later)))
         }
         ("up" | "finish", Readiness::Ready) => {
             println!("nothing to do: {readiness}");
@@ -50,10 +66,20 @@ fn look(options: &CassandraOptions, step: &str) -> Exit {
         }
         (_, Readiness::Ready) => {
             println!("{readiness}");
+            if !later.is_empty() {
+                println!(
+                    "some came with a newer version and are not there{}: `weir migrations up` on one node makes them",
+                    named(&later)
+                );
+            }
             Exit::Success
         }
         (_, readiness) => failed(&readiness),
     }
+}
+
+fn named(tables: &[&str]) -> String {
+    if tables.is_empty() { String::new() } else { format!(" ({})", tables.join(", ")) }
 }
 
 fn embedded(settings: &Settings, step: &str) -> Exit {

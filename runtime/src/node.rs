@@ -7,6 +7,7 @@ pub mod directory;
 mod facts;
 mod follow;
 mod listen;
+mod sharing;
 mod signals;
 mod status;
 pub mod store;
@@ -132,7 +133,7 @@ struct Node {
     trouble: Trouble,
     /// True ends the Admin API and the status address.
     control: watch::Sender<bool>,
-    /// Their tasks.
+    /// Their tasks, and the one that shares counts.
     served: Vec<tokio::task::JoinHandle<()>>,
     signals: Signals,
     _lock: NodeLock,
@@ -181,7 +182,8 @@ fn start(settings: Settings, origin: Origin) -> Result<Node, NodeError> {
     });
     let control = watch::Sender::new(false);
     let rooms = listen::Rooms { settings: &settings, facts: &facts, store: &store, host: &host, ending: &control };
-    let served = rooms.serve(&runtime, listeners.admin, listeners.status).map_err(NodeError::Threads)?;
+    let mut served = rooms.serve(&runtime, listeners.admin, listeners.status).map_err(NodeError::Threads)?;
+    served.push(runtime.spawn(sharing::share(host, store, control.subscribe())));
     let (orders, order_queue) = mpsc::channel(1);
     let follower = spawn_follower(follower, &runtime, &proxy, order_queue)?;
     prefix.announce(&announced)?;
@@ -301,7 +303,7 @@ impl Node {
         };
         let ended = self.runtime.block_on(async { tokio::time::timeout(ADMIN_GRACE, all).await });
         if ended.is_err() {
-            tracing::warn!("the Admin API had requests that did not end");
+            tracing::warn!("requests of the Admin API, or the last counts for other nodes, did not end in time");
         }
         self.release()
     }

@@ -62,6 +62,7 @@ impl Facts {
             "memory": { "resident_bytes": status.memory_bytes },
             "database": { "reachable": store.holding.is_none(), "store": store },
             "plugins": status.plugins,
+            "counts_shared": self.host.sharing(),
             "trouble": self.trouble.shown(),
             "listeners": self.listeners,
         })

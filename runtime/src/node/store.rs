@@ -35,6 +35,7 @@ fn options(settings: &Settings, cassandra: &CassandraSettings, node: NodeIdentit
         keyspace: cassandra.keyspace.clone(),
         replication: cassandra.replication.clone(),
         credentials,
+        tls: cassandra.tls.clone(),
         local_data_center: cassandra.local_data_center.clone(),
         connect_timeout: cassandra.timeout,
         update_frequency: cassandra.update_frequency,

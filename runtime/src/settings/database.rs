@@ -4,7 +4,7 @@ use super::source::Source;
 use super::{Secret, secret_file};
 use serde_json::{Value, json};
 use std::time::Duration;
-use weir_store::Replication;
+use weir_store::{CassandraTls, ClientFiles, Replication, TlsFile};
 
 /// The port of Cassandra's clients.
 const DEFAULT_PORT: u16 = 9042;
@@ -45,6 +45,8 @@ pub struct CassandraSettings {
     pub username: Option<String>,
     /// The user's password.
     pub password: Option<Secret>,
+    /// How it is spoken to through TLS.
+    pub tls: Option<CassandraTls>,
     /// For each connection.
     pub timeout: Duration,
     /// How often this node looks for what others have written.
@@ -83,6 +85,7 @@ pub fn read(source: &mut Source) -> Database {
         local_data_center: source.text("cassandra_local_data_center"),
         username,
         password,
+        tls: tls(source),
         timeout: Duration::from_millis(source.number("cassandra_timeout", 100, 60_000).unwrap_or(TIMEOUT_DEFAULT_MS)),
         update_frequency: Duration::from_secs_f64(
             source.number("db_update_frequency", FREQUENCY_LEAST_S, FREQUENCY_MOST_S).unwrap_or(FREQUENCY_DEFAULT_S),
@@ -92,7 +95,6 @@ pub fn read(source: &mut Source) -> Database {
 
 /// Settings of Kong's that Weir has no use for, or not yet.
 fn refuse_what_is_not_ours(source: &mut Source) {
-    source.refuse_all("cassandra_ssl", "is not built yet: Weir speaks to Cassandra without TLS");
     for decided in ["cassandra_read_consistency", "cassandra_write_consistency", "cassandra_consistency"] {
         source.refuse_all(decided, "is not to be chosen: Weir decides for each statement, or changes could be lost");
     }
@@ -153,6 +155,44 @@ fn password(source: &mut Source) -> Option<Secret> {
     secret_file(&path, take).map_err(|reason| source.fault("cassandra_password_file", reason)).ok()
 }
 
+fn tls(source: &mut Source) -> Option<CassandraTls> {
+    const PARTS: [&str; 4] = [
+        "cassandra_ssl_verify",
+        "cassandra_ssl_trusted_certificate",
+        "cassandra_ssl_certificate",
+        "cassandra_ssl_certificate_key",
+    ];
+    let on = source.flag("cassandra_ssl").unwrap_or(false);
+    let verify = source.flag("cassandra_ssl_verify");
+    let trusted = source.path("cassandra_ssl_trusted_certificate");
+    let client = super::certificate(source, "cassandra_ssl_certificate", "cassandra_ssl_certificate_key");
+    if !on {
+        for part in PARTS {
+            if source.place(part).is_some() && !source.has_fault(part) {
+                source.fault(part, "is for cassandra_ssl = true");
+            }
+        }
+        return None;
+    }
+    if verify == Some(false) && trusted.is_some() {
+        let reason = "stands beside cassandra_ssl_verify = false, which trusts everybody; leave out one of them";
+        source.fault("cassandra_ssl_trusted_certificate", reason);
+    }
+    let client = client.map(|files| ClientFiles { certificate: files.certificate, key: files.key });
+    let tls = CassandraTls { verify: verify.unwrap_or(true), trusted, client };
+    if PARTS.iter().all(|part| !source.has_fault(part))
+        && let Err(error) = tls.config()
+    {
+        let setting = match error.file {
+            TlsFile::Trusted => "cassandra_ssl_trusted_certificate",
+            TlsFile::Certificate => "cassandra_ssl_certificate",
+            TlsFile::Key => "cassandra_ssl_certificate_key",
+        };
+        source.fault(setting, error.to_string());
+    }
+    Some(tls)
+}
+
 impl Database {
     /// As the settings say it.
     pub fn name(&self) -> &'static str {
@@ -176,6 +216,13 @@ impl Database {
         }
         put("cassandra_local_data_center", json!(settings.local_data_center));
         put("cassandra_username", json!(settings.username));
+        let tls = settings.tls.as_ref();
+        let client = tls.and_then(|tls| tls.client.as_ref());
+        put("cassandra_ssl", json!(tls.is_some()));
+        put("cassandra_ssl_verify", json!(tls.is_none_or(|tls| tls.verify)));
+        put("cassandra_ssl_trusted_certificate", json!(tls.and_then(|tls| tls.trusted.as_ref())));
+        put("cassandra_ssl_certificate", json!(client.map(|files| &files.certificate)));
+        put("cassandra_ssl_certificate_key", json!(client.map(|files| &files.key)));
         put("cassandra_timeout", json!(u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX)));
         put("db_update_frequency", json!(settings.update_frequency.as_secs_f64()));
     }
@@ -209,6 +256,12 @@ mod tests {
         assert_eq!(settings.contact_points, ["a:9042", "10.0.0.2:9043", "[::1]:9", "[::2]:9042"]);
         assert_eq!((settings.keyspace.as_str(), settings.replication), ("weir", Replication::Factor(3)));
         assert_eq!(settings.update_frequency, Duration::from_secs(1));
+        assert_eq!(settings.tls, None);
+        let read = read_from(
+            "database = \"cassandra\"\ncassandra_contact_points = [\"a\"]\ncassandra_ssl = true\ncassandra_ssl_verify = false\n",
+        );
+        let Ok(Database::Cassandra(settings)) = read else { panic!("{read:?}") };
+        assert_eq!(settings.tls, Some(CassandraTls { verify: false, trusted: None, client: None }));
     }
 
     #[test]
@@ -220,7 +273,18 @@ mod tests {
             ("cassandra_data_centers = [\"dc1\"]", "dc1:3"),
             ("cassandra_username = \"u\"", "belong together"),
             ("db_update_frequency = 0.001", "db_update_frequency"),
-            ("cassandra_ssl = true", "not built yet"),
+            ("cassandra_ssl_verify = false", "is for cassandra_ssl = true"),
+            ("cassandra_ssl_certificate = \"/nowhere/c.pem\"", "needs cassandra_ssl_certificate_key beside it"),
+            ("cassandra_ssl = true\ncassandra_ssl_trusted_certificate = \"/nowhere/ca.pem\"", "/nowhere/ca.pem: cannot be read"),
+            (
+                "cassandra_ssl = true\ncassandra_ssl_verify = false\ncassandra_ssl_trusted_certificate = \"/nowhere/ca.pem\"",
+                "trusts everybody",
+            ),
+            (
+                "cassandra_ssl = true\ncassandra_ssl_verify = false\ncassandra_ssl_certificate = \"/nowhere/c.pem\"\n\
+                 cassandra_ssl_certificate_key = \"/nowhere/c.key\"",
+                "cassandra_ssl_certificate: /nowhere/c.pem: cannot be read",
+            ),
             ("cassandra_write_consistency = \"ONE\"", "could be lost"),
             ("cassandra_port = 9042", "host:port"),
         ] {

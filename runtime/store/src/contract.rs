@@ -2,7 +2,7 @@
 //!
 //! Says nothing about files, drivers or how a change is made durable. The conformance suite holds every store to it.
 
-use crate::{StoreError, WriteError};
+use crate::{SharedCounts, StoreError, WriteError};
 use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
@@ -75,6 +75,10 @@ pub trait Store: Send + Sync {
     /// Makes this node's configuration the shared store's, as a new history above every revision that was seen. Answers where it
     /// ends. For an operator who knows that this node is right; the others hold until they adopt it.
     fn republish(&self) -> BoxFuture<'_, Result<Revision, WriteError>>;
+    /// Where the nodes on this store tell each other what they counted; nothing if it is one node's own.
+    fn counts(&self) -> Option<&dyn SharedCounts> {
+        None
+    }
 }
 
 /// What a node tells of itself.

@@ -30,6 +30,24 @@ impl Hashes {
     pub(crate) fn key_check(&self, cluster: Id) -> [u8; 32] {
         *self.begin(b"weir key check\0").update(cluster.as_bytes()).finalize().as_bytes()
     }
+    /// Why a store of that cluster, which was begun with such a check, is not this node's to read; nothing if it is.
+    pub(crate) fn key_fault(&self, cluster: Id, check: &[u8; 32]) -> Option<&'static str> {
+        let unkeyed = || Self::new(None).key_check(cluster);
+        match &self.key {
+            _ if *check == self.key_check(cluster) => None,
+            None => Some(
+                "the store was begun with a cluster_key, and this node has none; set cluster_key_file to a copy of the file that the \
+                 other nodes have",
+            ),
+            Some(_) if *check == unkeyed() => Some(
+                "the store was begun without a cluster_key, and this node has one; start it without cluster_key_file, or begin \
+                 another keyspace with it",
+            ),
+            Some(_) => Some(
+                "this node has another cluster_key than the store; set cluster_key_file to a copy of the file that the other nodes have",
+            ),
+        }
+    }
     /// The head after a transaction.
     pub(crate) fn head(&self, previous: &[u8; 32], revision: Revision, format: u32, ops: &[u8], state: &StateSum) -> [u8; 32] {
         let mut hasher = self.begin(b"weir transaction\0");
@@ -44,6 +62,14 @@ impl Hashes {
     /// Seals what a checkpoint says of itself.
     pub(crate) fn checkpoint(&self, text: &[u8]) -> [u8; 32] {
         *self.begin(b"weir checkpoint\0").update(text).finalize().as_bytes()
+    }
+    /// Stands for a counted window, whose key may be a secret or an address of a caller.
+    pub(crate) fn window(&self, key: &[u8], period: u8, start: i64) -> [u8; 32] {
+        let mut hasher = self.begin(b"weir window\0");
+        hasher.update(&[period]);
+        hasher.update(&start.to_le_bytes());
+        hasher.update(key);
+        *hasher.finalize().as_bytes()
     }
     /// What an entity adds to the sum of the state.
     pub(crate) fn entity(&self, kind: Kind, id: Id, body: &[u8]) -> [u8; 32] {
@@ -111,6 +137,19 @@ mod tests {
         assert_eq!(sum, StateSum::default());
         sum.subtract(&one);
         assert_eq!(sum, StateSum([0xff; 32]));
+    }
+
+    #[test]
+    fn who_has_which_key_is_told() {
+        let id = Id::from_bytes([1; 16]);
+        let (plain, one, two) = (Hashes::new(None), Hashes::new(Some([1; 32])), Hashes::new(Some([2; 32])));
+        for hashes in [&plain, &one, &two] {
+            assert_eq!(hashes.key_fault(id, &hashes.key_check(id)), None);
+        }
+        let said = |node: &Hashes, store: &Hashes| node.key_fault(id, &store.key_check(id)).unwrap();
+        assert!(said(&plain, &one).contains("begun with a cluster_key, and this node has none"));
+        assert!(said(&one, &plain).contains("begun without a cluster_key, and this node has one"));
+        assert!(said(&one, &two).contains("another cluster_key than the store"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod cassandra;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod contract;
+mod counts;
 mod embedded;
 mod error;
 mod hash;
@@ -29,8 +30,11 @@ mod local;
 mod replica;
 mod row;
 
-pub use cassandra::{Cassandra, CassandraOptions, Readiness, Replication, replica_folder};
+pub use cassandra::{
+    Cassandra, CassandraOptions, CassandraTls, ClientFiles, Readiness, Replication, TlsFile, TlsFileError, replica_folder,
+};
 pub use contract::{BoxFuture, NodeIdentity, NodeState, Outcome, OwnState, Plan, Planned, Store, StoreStatus, Written};
+pub use counts::{EXCHANGE_LIMIT, Exchanged, SharedCounts, WindowCount};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::{Breach, OpenError, StoreError, WriteError};
 pub use replica::verify::Verified;

@@ -49,9 +49,21 @@ pub(super) async fn advice(options: &CassandraOptions) -> Result<Vec<String>, St
             "system_auth has one copy: while its node is down nobody can log in; raise its replication and repair it".to_owned(),
         );
     }
+    if options.tls.as_ref().is_some_and(|tls| !tls.verify) {
+        advice.push(
+            "cassandra_ssl_verify is false: whoever is between can pass for Cassandra, and is given the password and the configuration; \
+             set cassandra_ssl_trusted_certificate, and leave cassandra_ssl_verify out"
+                .to_owned(),
+        );
+    }
+    if options.tls.is_none() && options.credentials.is_some() {
+        advice.push("cassandra_ssl is not set: the password of Cassandra's user travels in the clear".to_owned());
+    }
     if options.cluster_key.is_none() {
         advice.push(
-            "cluster_key_file is not set: whoever can write the keyspace can change the configuration without being noticed"
+            "cluster_key_file is not set: whoever can read the keyspace reads every key and password of the configuration, and whoever \
+             can write it can change the configuration without being noticed; set it before `weir migrations bootstrap`, to one file \
+             on all nodes"
                 .to_owned(),
         );
     }

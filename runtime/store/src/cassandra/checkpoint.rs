@@ -7,8 +7,9 @@
 use super::blobs;
 use super::connection::Prepared;
 use super::partition::{self, End};
+use super::sealing::Place;
 use crate::hash::{Hashes, StateSum};
-use crate::local::authority::Base;
+use crate::local::authority::{Base, Unread};
 use crate::local::view::LocalView;
 use crate::replica::meta::Tip;
 use crate::replica::{ReplicaError, image};
@@ -79,12 +80,13 @@ impl Manifest {
 }
 
 /// A state to begin from: the newest checkpoint, or the beginning.
-pub(super) async fn base(prepared: &Prepared, hashes: &Hashes) -> Result<Base, String> {
+pub(super) async fn base(prepared: &Prepared, hashes: &Hashes) -> Result<Base, Unread> {
     let end = partition::end(prepared, &prepared.tip.serial).await?;
     let end = end.ok_or_else(|| super::Readiness::Missing.to_string())?;
     let Some((digest, _)) = end.checkpoint else {
         if end.floor > Revision(0) {
-            return Err("the store has forgotten its beginning and has no checkpoint; restore it from a backup".to_owned());
+            let cause = "the store has forgotten its beginning and has no checkpoint; restore it from a backup";
+            return Err(Unread::Altered(cause.to_owned()));
         }
         let tip = crate::local::reload::beginning(end.cluster, hashes);
         return Ok(Base { cluster: end.cluster, tip, parts: Vec::new() });
@@ -94,19 +96,30 @@ pub(super) async fn base(prepared: &Prepared, hashes: &Hashes) -> Result<Base, S
         return Err(format!(
             "the checkpoint has format {}, and this version of weir knows {FORMAT}; upgrade this node",
             manifest.format
-        ));
+        )
+        .into());
     }
     if manifest.cluster != end.cluster || manifest.seal != manifest.expected_seal(hashes) {
-        return Err("the checkpoint in the store was altered, or written with another cluster_key".to_owned());
+        return Err(Unread::Altered("the checkpoint in the store was altered, or written with another cluster_key".to_owned()));
     }
     let tip = Tip { revision: manifest.revision, head: *manifest.head.as_bytes(), state: StateSum(*manifest.state.as_bytes()) };
     Ok(Base { cluster: manifest.cluster, tip, parts: manifest.parts.into_iter().map(|part| part.digest).collect() })
 }
 
-async fn read(prepared: &Prepared, digest: Digest) -> Result<Manifest, String> {
+/// A piece of it.
+pub(super) async fn part(prepared: &Prepared, base: &Base, number: usize) -> Result<Vec<u8>, Unread> {
+    let digest = base.parts.get(number).ok_or_else(|| format!("the checkpoint has no piece {number}"))?;
+    let stored = blobs::read(prepared, *digest).await?;
+    let stored = stored.ok_or_else(|| format!("a piece of the checkpoint ({digest}) is not in the store"))?;
+    let place = Place::Part { cluster: base.cluster, revision: base.tip.revision, number };
+    let altered = || Unread::Altered(format!("piece {number} of the checkpoint in the store does not open: it was altered"));
+    prepared.sealing.open(&place, stored).ok_or_else(altered)
+}
+
+async fn read(prepared: &Prepared, digest: Digest) -> Result<Manifest, Unread> {
     let bytes = blobs::read(prepared, digest).await?;
     let bytes = bytes.ok_or_else(|| format!("the checkpoint {digest} is not in the store"))?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("the checkpoint {digest} cannot be read: {error}"))
+    serde_json::from_slice(&bytes).map_err(|error| Unread::Altered(format!("the checkpoint {digest} cannot be read: {error}")))
 }
 
 /// Stores the state that a view shows, as the state of `cluster` at `tip`.
@@ -120,10 +133,14 @@ async fn write(
 ) -> Result<Digest, String> {
     let (mut parts, mut after) = (Vec::new(), Vec::new());
     loop {
-        let view = view.clone();
-        // Reading and packing megabytes: not on the thread that speaks to Cassandra.
-        let next = tokio::task::spawn_blocking(move || view.read(|tables| image::part(&tables.state, &after)));
-        let Some((bytes, last)) = next.await.map_err(|error| error.to_string())?.map_err(|error| error.0)? else { break };
+        let (view, sealing) = (view.clone(), prepared.sealing.clone());
+        let place = Place::Part { cluster, revision: tip.revision, number: parts.len() };
+        // Reading, packing and sealing megabytes: not on the thread that speaks to Cassandra.
+        let next = tokio::task::spawn_blocking(move || -> Result<_, String> {
+            let next = view.read(|tables| image::part(&tables.state, &after)).map_err(|error| error.0)?;
+            next.map(|(clear, last)| Ok((sealing.seal(&place, &clear)?.into_owned(), last))).transpose()
+        });
+        let Some((bytes, last)) = next.await.map_err(|error| error.to_string())?? else { break };
         let (digest, upload) = blobs::put_named(prepared, &bytes).await?;
         parts.push(Part { digest, upload });
         after = last;

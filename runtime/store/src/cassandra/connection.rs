@@ -3,8 +3,10 @@
 //! Every statement is prepared here, with its consistency beside it: one that decided at another consistency would break the
 //! order of the journal without an error.
 
-use super::CassandraOptions;
+use super::counts::Statements;
 use super::schema::{self, Readiness};
+use super::sealing::Sealing;
+use super::{CassandraOptions, reason, turns};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -14,12 +16,15 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::{Consistency, SerialConsistency};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 
 /// What a read of a few rows may take. A coordinator that hangs is told from one that is slow by this, and another is asked.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(2);
 /// What an append may take before it is asked how it went.
 pub(super) const APPEND_LIMIT: Duration = Duration::from_secs(5);
+/// What a session may take beside the time for each contact point. The driver has limits for connecting and for requests, and none for
+/// a TLS handshake with a node that hangs.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Waits between attempts to connect: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -39,9 +44,11 @@ pub(super) enum Reach {
     Unready(Readiness),
 }
 
-/// A session and all statements that a node uses.
+/// A session, all statements that a node uses, and how what they carry is sealed.
 pub(super) struct Prepared {
     pub(super) session: Session,
+    pub(super) sealing: Sealing,
+    options: Arc<CassandraOptions>,
     /// The tip at QUORUM, at ONE, and at SERIAL, which sees every append that was answered.
     pub(super) tip: Leveled,
     pub(super) rows: Leveled,
@@ -53,6 +60,10 @@ pub(super) struct Prepared {
     pub(super) chunk: PreparedStatement,
     pub(super) put_node: PreparedStatement,
     pub(super) nodes: PreparedStatement,
+    /// Of a table that may not be there.
+    pub(super) wishes: OnceCell<turns::Statements>,
+    /// Of a table that may not be there.
+    pub(super) counts: OnceCell<Statements>,
 }
 
 /// A read at each consistency.
@@ -78,7 +89,7 @@ const PUT_NODE: &str = "INSERT INTO nodes (log, id, boot, seq, name, version, ap
 const NODES: &str = "SELECT id, boot, seq, name, version, applied, serving, trouble, every_ms FROM nodes WHERE log = 0";
 
 impl Prepared {
-    async fn new(session: Session) -> Result<Self, PrepareError> {
+    async fn new(options: Arc<CassandraOptions>, session: Session) -> Result<Self, PrepareError> {
         Ok(Self {
             tip: Leveled::new(&session, TIP).await?,
             rows: Leveled::new(&session, ROWS).await?,
@@ -89,8 +100,17 @@ impl Prepared {
             chunk: read(&session, CHUNK, Consistency::LocalQuorum).await?,
             put_node: write(&session, PUT_NODE, true, READ_LIMIT).await?,
             nodes: read(&session, NODES, Consistency::LocalQuorum).await?,
+            wishes: OnceCell::new(),
+            sealing: Sealing::new(options.cluster_key.as_ref()),
+            counts: OnceCell::new(),
             session,
+            options,
         })
+    }
+
+    /// Why a statement of this session has failed.
+    pub(super) fn reason(&self, error: &ExecutionError) -> String {
+        reason::of_statement(&self.options, error)
     }
 }
 
@@ -201,25 +221,21 @@ async fn keep_trying(options: Arc<CassandraOptions>, reach: watch::Sender<Reach>
     }
 }
 
-async fn ready(options: &CassandraOptions, session: Session) -> Reach {
+async fn ready(options: &Arc<CassandraOptions>, session: Session) -> Reach {
     let readiness = match schema::readiness(&session, &options.keyspace).await {
         Ok(readiness) => readiness,
-        Err(error) => return Reach::Down(unreachable(options, &error)),
+        Err(error) => return Reach::Down(reason::at(options, &reason::of_statement(options, &error))),
     };
     if readiness != Readiness::Ready {
         return Reach::Unready(readiness);
     }
     if let Err(error) = session.use_keyspace(options.keyspace.as_str(), false).await {
-        return Reach::Down(unreachable(options, &error));
+        return Reach::Down(reason::at(options, &format!("keyspace {} cannot be used: {error}", options.keyspace)));
     }
-    match Prepared::new(session).await {
+    match Prepared::new(options.clone(), session).await {
         Ok(prepared) => Reach::Up(Arc::new(prepared)),
-        Err(error) => Reach::Down(unreachable(options, &error)),
+        Err(error) => Reach::Down(reason::at(options, &reason::of_preparing(options, &error))),
     }
-}
-
-fn unreachable(options: &CassandraOptions, error: &dyn std::fmt::Display) -> String {
-    format!("Cassandra at {} does not answer ({error}); see whether its nodes run", options.contact_points.join(", "))
 }
 
 /// A session, in no keyspace.
@@ -245,7 +261,19 @@ pub(super) async fn connect(options: &CassandraOptions) -> Result<Session, Strin
     if let Some(data_center) = &options.local_data_center {
         builder = builder.prefer_datacenter(data_center.clone());
     }
-    builder.build().await.map_err(|error| unreachable(options, &error))
+    #[cfg(test)]
+    if !options.detours.is_empty() {
+        builder = builder.address_translator(Arc::new(options.detours.clone()));
+    }
+    if let Some(tls) = &options.tls {
+        builder = builder.tls_context(Some(tls.config().map_err(|error| format!("TLS to Cassandra: {error}"))?));
+    }
+    let points = u32::try_from(options.contact_points.len()).unwrap_or(u32::MAX);
+    let limit = HANDSHAKE_LIMIT.saturating_add(options.connect_timeout.saturating_mul(points));
+    let built = tokio::time::timeout(limit, builder.build()).await.map_err(|_| {
+        reason::at(options, &format!("no session within {} s; see whether it runs, and what its log says", limit.as_secs()))
+    })?;
+    built.map_err(|error| reason::of_session(options, &error))
 }
 
 /// Whether a statement that ended so was certainly not carried out.

@@ -5,9 +5,11 @@
 
 use super::connection::{Connection, Prepared, was_not_sent};
 use super::partition::{End, end, rows, signed, slot};
+use super::sealing::Place;
+use super::turns::Turns;
 use super::{blobs, checkpoint};
 use crate::hash::{Hashes, hex};
-use crate::local::authority::{Appended, Authority, Base, Confirmed, News, Outlook};
+use crate::local::authority::{Appended, Authority, Base, Confirmed, News, Outlook, Unread};
 use crate::replica::meta::Tip;
 use crate::row::{FORMAT, Row};
 use scylla::statement::prepared::PreparedStatement;
@@ -18,8 +20,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use weir_model::{Digest, Id, Revision, TransactionId};
 
-/// Changes that stand in the row itself. More make every later append pay too, because Paxos carries the last one along.
-const INLINE_BYTES: usize = 64 << 10;
+/// Changes that stand in the row itself, as they are stored. More make every later append pay too, because Paxos carries the last one along.
+pub(super) const INLINE_BYTES: usize = 64 << 10;
 /// How long an append is pursued before whoever waits is told that it is open.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// How often the tip is read so that a commit that did not reach the replica that is asked is noticed.
@@ -40,7 +42,7 @@ struct Open {
 }
 
 /// What the statement takes, in its order.
-type AppendValues =
+pub(super) type AppendValues =
     (i64, Vec<u8>, Uuid, Vec<u8>, Vec<u8>, Vec<u8>, i32, i64, Option<Vec<u8>>, Option<Vec<u8>>, i64, i64, Vec<u8>);
 
 /// The shared journal.
@@ -60,6 +62,7 @@ pub(super) struct SharedJournal {
     #[cfg(test)]
     broken: Option<super::broken::Broken>,
     outlook: Arc<watch::Sender<Option<(Outlook, Revision)>>>,
+    turns: Turns,
 }
 
 impl SharedJournal {
@@ -73,6 +76,7 @@ impl SharedJournal {
     ) -> Self {
         Self {
             connection,
+            turns: Turns::new(runtime.clone()),
             runtime,
             hashes,
             cluster,
@@ -99,10 +103,22 @@ impl SharedJournal {
         let Some(open) = &self.open else { return Ok(()) };
         let sent = self.runtime.block_on(prepared.session.execute_unpaged(&prepared.append, &open.values));
         // Placed now, or placed before, or never to be: the tip has moved, and the statement asks for the old one.
-        sent.map_err(|error| error.to_string())?;
+        sent.map_err(|error| prepared.reason(&error))?;
         tracing::info!(transaction = %open.transaction, "an append that was left open is settled");
         self.open = None;
         Ok(())
+    }
+
+    /// When nothing is open, and nobody has waited for longer.
+    fn may_append(&mut self) -> Result<Arc<Prepared>, String> {
+        let prepared = self.connection.prepared()?;
+        self.close_open(&prepared)?;
+        self.turns.let_others_in(&prepared);
+        // Without a quorum an append would be refused in a way that does not say whether it was begun.
+        if self.no_quorum {
+            self.read_end(&prepared, Level::Serial)?;
+        }
+        Ok(prepared)
     }
 
     fn read_end(&self, prepared: &Prepared, level: Level) -> Result<Option<End>, String> {
@@ -164,14 +180,21 @@ impl SharedJournal {
             return News::Hold(cause);
         }
         if end.revision == tip.revision {
-            return News::Rows(Vec::new());
+            return News::Rows { rows: Vec::new(), up_to: end.revision };
+        }
+        #[cfg(test)]
+        if let Some(super::broken::Broken::TimeWindow(window) | super::broken::Broken::TimeWindowBelieved(window)) = self.broken {
+            let rows = self.runtime.block_on(super::broken::recent_rows(prepared, &end, tip.revision, window));
+            let up_to = end.revision;
+            return rows.map_or_else(|unread| News::Away(format!("{unread:?}")), |rows| News::Rows { rows, up_to });
         }
         // Too long away, or new: what the journal no longer says is in a checkpoint.
         if end.floor > tip.revision || (tip.revision == Revision(0) && end.checkpoint.is_some()) {
             return News::Reload;
         }
-        match self.runtime.block_on(rows(prepared, at(&prepared.rows, level), tip.revision)) {
-            Err(cause) => News::Away(away(&cause)),
+        match self.runtime.block_on(rows(prepared, at(&prepared.rows, level), self.cluster, tip.revision)) {
+            Err(Unread::Away(cause)) => News::Away(away(&cause)),
+            Err(Unread::Altered(cause)) => News::Hold(cause),
             Ok(rows) if rows.is_empty() && level == Level::Serial => News::Hold(format!(
                 "the store has no revision {}, though it is at {}; `weir cluster adopt` loads the state anew",
                 tip.revision.next(),
@@ -179,7 +202,7 @@ impl SharedJournal {
             )),
             Ok(rows) => {
                 self.doubt |= rows.is_empty();
-                News::Rows(rows)
+                News::Rows { rows, up_to: end.revision }
             }
         }
     }
@@ -191,10 +214,8 @@ impl SharedJournal {
         if end.cluster != self.cluster {
             return Some(format!("the store is of cluster {}, and this node of {}; {WAYS}", end.cluster, self.cluster));
         }
-        if end.key_check != self.hashes.key_check(self.cluster) {
-            return Some(
-                "this node has another cluster_key than the store, or none; give it the same cluster_key_file".to_owned(),
-            );
+        if let Some(fault) = self.hashes.key_fault(self.cluster, &end.key_check) {
+            return Some(fault.to_owned());
         }
         if end.revision < tip.revision {
             return Some(format!("the store went back to revision {}, and this node has {}; {WAYS}", end.revision, tip.revision));
@@ -217,11 +238,13 @@ impl SharedJournal {
             ops.extend(u32::try_from(row.ops.len()).map_err(|_| "a transaction is too large")?.to_le_bytes());
             ops.extend(&row.ops);
         }
+        let place = Place::Row { cluster: self.cluster, base: base.revision, head: &base.head };
+        let stored = prepared.sealing.seal(&place, &ops)?;
         let mut digest = None;
-        let inline = if ops.len() <= INLINE_BYTES {
-            Some(ops)
+        let inline = if stored.len() <= INLINE_BYTES {
+            Some(stored.into_owned())
         } else {
-            digest = Some(self.runtime.block_on(blobs::put(prepared, &ops))?.as_bytes().to_vec());
+            digest = Some(self.runtime.block_on(blobs::put(prepared, &stored))?.as_bytes().to_vec());
             None
         };
         Ok((
@@ -244,24 +267,23 @@ impl SharedJournal {
 
 impl Authority for SharedJournal {
     fn append(&mut self, base: &Tip, rows: &[Row]) -> Appended {
-        let prepared = match self.connection.prepared() {
+        let prepared = match self.may_append() {
             Ok(prepared) => prepared,
             Err(cause) => return Appended::Away(away(&cause)),
         };
-        if let Err(cause) = self.close_open(&prepared) {
-            return Appended::Away(away(&cause));
-        }
-        // Without a quorum an append would be refused in a way that does not say whether it was begun.
-        if self.no_quorum
-            && let Err(cause) = self.read_end(&prepared, Level::Serial)
-        {
-            return Appended::Away(away(&cause));
-        }
         let transaction = TransactionId { first: base.revision.next(), random: Id::random() };
         let values = match self.values(base, rows, transaction, &prepared) {
             Ok(values) => values,
             Err(cause) => return Appended::Away(away(&cause)),
         };
+        #[cfg(test)]
+        if self.broken == Some(super::broken::Broken::FreePlace) {
+            return match self.runtime.block_on(super::broken::append_where_free(&prepared, &values)) {
+                Ok(true) => Appended::Placed,
+                Ok(false) => Appended::Behind,
+                Err(cause) => Appended::Away(cause),
+            };
+        }
         let until = Instant::now() + SETTLE_LIMIT;
         let mut sent = false;
         loop {
@@ -287,7 +309,7 @@ impl Authority for SharedJournal {
                         cause
                     }
                 },
-                Err(error) if was_not_sent(&error) && !sent => return Appended::Away(away(&error.to_string())),
+                Err(error) if was_not_sent(&error) && !sent => return Appended::Away(away(&prepared.reason(&error))),
                 Err(error) => {
                     sent |= !was_not_sent(&error);
                     match self.settle(&prepared, transaction) {
@@ -298,7 +320,7 @@ impl Authority for SharedJournal {
                             return Appended::Away(away("wrong on purpose"));
                         }
                         // "Absent" proves nothing: the statement may still be on its way. Only sending it again can settle it.
-                        Ok(None) | Err(_) => error.to_string(),
+                        Ok(None) | Err(_) => prepared.reason(&error),
                     }
                 }
             };
@@ -334,6 +356,9 @@ impl Authority for SharedJournal {
 
     fn news(&mut self, tip: &Tip) -> News {
         self.looked_at = Some(Instant::now());
+        // What the writer itself is to do wrong it asks on its own thread, which is this one.
+        #[cfg(test)]
+        super::broken::set(self.broken);
         let prepared = match self.connection.prepared() {
             Ok(prepared) => prepared,
             Err(cause) => return News::Away(away(&cause)),
@@ -344,22 +369,43 @@ impl Authority for SharedJournal {
         self.judge(&prepared, tip)
     }
 
-    fn blob(&mut self, digest: Digest) -> Result<Option<Vec<u8>>, String> {
-        let prepared = self.connection.prepared()?;
-        self.runtime.block_on(blobs::read(&prepared, digest)).map_err(|cause| away(&cause))
+    fn begin_turn(&mut self, tip: &Tip) -> bool {
+        let wishes = self.turns.begin(tip.revision);
+        if wishes && let Ok(prepared) = self.connection.prepared() {
+            // What they write meanwhile is caught up with then, once.
+            self.turns.let_others_in(&prepared);
+        }
+        wishes
+    }
+    fn lose_turn(&mut self, tip: &Tip) {
+        self.turns.lose(tip.revision);
+    }
+    fn end_turn(&mut self) {
+        let prepared = self.connection.prepared().ok();
+        self.turns.end(prepared);
     }
 
-    fn base(&mut self) -> Result<Base, String> {
+    fn blob(&mut self, digest: Digest) -> Result<Option<Vec<u8>>, Unread> {
         let prepared = self.connection.prepared()?;
-        self.runtime.block_on(checkpoint::base(&prepared, &self.hashes)).map_err(|cause| away(&cause))
+        self.runtime.block_on(blobs::component(&prepared, digest)).map_err(unread)
+    }
+
+    fn base(&mut self) -> Result<Base, Unread> {
+        let prepared = self.connection.prepared()?;
+        self.runtime.block_on(checkpoint::base(&prepared, &self.hashes)).map_err(unread)
+    }
+
+    fn part(&mut self, base: &Base, number: usize) -> Result<Vec<u8>, Unread> {
+        let prepared = self.connection.prepared()?;
+        self.runtime.block_on(checkpoint::part(&prepared, base, number)).map_err(unread)
     }
 
     fn adopt(&mut self) -> Result<Id, String> {
         let prepared = self.connection.prepared()?;
         let end = self.read_end(&prepared, Level::Serial).map_err(|cause| away(&cause))?;
         let end = end.ok_or("the store is empty, and an empty store empties no node")?;
-        if end.key_check != self.hashes.key_check(end.cluster) {
-            return Err("this node has another cluster_key than the store, or none; give it the same cluster_key_file".to_owned());
+        if let Some(fault) = self.hashes.key_fault(end.cluster, &end.key_check) {
+            return Err(fault.to_owned());
         }
         self.cluster = end.cluster;
         Ok(end.cluster)
@@ -380,6 +426,13 @@ impl Authority for SharedJournal {
 
 fn away(cause: &str) -> String {
     format!("the store cannot be asked ({cause}); traffic is served as before, and this node goes on trying")
+}
+
+fn unread(unread: Unread) -> Unread {
+    match unread {
+        Unread::Away(cause) => Unread::Away(away(&cause)),
+        altered @ Unread::Altered(_) => altered,
+    }
 }
 
 fn at(read: &super::connection::Leveled, level: Level) -> &PreparedStatement {

@@ -6,15 +6,20 @@
 mod advice;
 mod blobs;
 #[cfg(test)]
-mod broken;
+pub(crate) mod broken;
 mod checkpoint;
 mod connection;
+mod counts;
 mod journal;
 mod nodes;
 mod partition;
+mod reason;
 mod schema;
+mod sealing;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod turns;
 
 use crate::hash::Hashes;
 use crate::local::{LocalStore, file, folder, writer};
@@ -22,16 +27,20 @@ use crate::replica::blobs::MAX_BLOB_BYTES;
 use crate::replica::meta::Role;
 use crate::replica::verify::Verified;
 use crate::{
-    BoxFuture, NodeIdentity, NodeState, OpenError, Outcome, OwnState, Plan, Store, StoreError, StoreStatus, WriteError, Written,
+    BoxFuture, NodeIdentity, NodeState, OpenError, Outcome, OwnState, Plan, SharedCounts, Store, StoreError, StoreStatus,
+    WriteError, Written,
 };
 use checkpoint::Keeping;
 use connection::{Connection, Reach};
+use counts::Counts;
 use journal::SharedJournal;
 use nodes::Nodes;
 pub use schema::{Readiness, Replication};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+pub use tls::{CassandraTls, ClientFiles, TlsFile, TlsFileError};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use weir_model::{Digest, Id, Revision, Transaction, TransactionId, View};
@@ -40,6 +49,9 @@ use weir_model::{Digest, Id, Revision, Transaction, TransactionId, View};
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// The same for a node that has nothing yet.
 const LONG_WAIT: Duration = Duration::from_secs(30);
+/// How long an end waits for the write in hand. With [`LEAVE_WAIT`] five seconds: container runtimes kill ten
+/// seconds after they have asked for an end, and an append is pursued for longer than that.
+const CLOSE_WAIT: Duration = Duration::from_millis(4500);
 /// How long an end waits until the others are told.
 const LEAVE_WAIT: Duration = Duration::from_millis(500);
 /// How long a start waits until what the store has is applied, once it answers. A node that is far behind serves what it has.
@@ -56,16 +68,21 @@ pub struct CassandraOptions {
     pub replication: Replication,
     /// User and password.
     pub credentials: Option<(String, String)>,
+    /// How it is spoken to through TLS; unset: without.
+    pub tls: Option<CassandraTls>,
     /// The data centre whose nodes are asked first.
     pub local_data_center: Option<String>,
     /// For each connection.
     pub connect_timeout: Duration,
     /// How often this node looks for what others have written.
     pub update_frequency: Duration,
-    /// Keys the hashes of history and state; the same on every node. Unset: unkeyed.
+    /// Keys the hashes of history and state, and seals what is stored; the same on every node. Unset: unkeyed, and in the clear.
     pub cluster_key: Option<[u8; 32]>,
     /// Who this node is.
     pub node: NodeIdentity,
+    /// Where the nodes of Cassandra are found instead of where they say that they are.
+    #[cfg(test)]
+    pub(crate) detours: std::collections::HashMap<std::net::SocketAddr, std::net::SocketAddr>,
 }
 
 /// The store in Cassandra. Dropping it, or [`Cassandra::close`], finishes the write in hand and gives the replica free.
@@ -74,7 +91,10 @@ pub struct Cassandra {
     connection: Connection,
     hashes: Hashes,
     nodes: Arc<Nodes>,
+    counts: Counts,
     update_frequency: Duration,
+    /// The writer did not end in time and still waits for the store.
+    writer_left: AtomicBool,
     // After the writer, which waits on it.
     runtime: Option<Runtime>,
 }
@@ -132,9 +152,20 @@ impl Cassandra {
         if !looked {
             tracing::warn!("this node is still catching up with the store; it serves what it has");
         }
-        let (nodes, update_frequency) = (Nodes::new(options.node.clone(), local.revisions()), options.update_frequency);
+        let nodes = Nodes::new(options.node.clone(), local.revisions());
+        let update_frequency = options.update_frequency;
         runtime.spawn(nodes.clone().keep_telling(connection.clone(), update_frequency));
-        let store = Arc::new(Self { local, connection, hashes: kept_hashes, nodes, update_frequency, runtime: Some(runtime) });
+        let counts = Counts::new(connection.clone(), kept_hashes.clone());
+        let store = Arc::new(Self {
+            local,
+            connection,
+            hashes: kept_hashes,
+            nodes,
+            counts,
+            update_frequency,
+            writer_left: AtomicBool::new(false),
+            runtime: Some(runtime),
+        });
         store.begin_keeping_house(keeping);
         Ok(store)
     }
@@ -144,11 +175,30 @@ impl Cassandra {
         once(async { schema::bootstrap(&connection::connect(options).await?, options).await })
     }
 
-    /// Whether the tables are there.
+    /// Whether the tables are there. Fails as well if this node has not the cluster key that they were begun with.
     pub fn readiness(options: &CassandraOptions) -> Result<Readiness, String> {
         once(async {
             let session = connection::connect(options).await?;
-            schema::readiness(&session, &options.keyspace).await.map_err(|error| error.to_string())
+            let readiness =
+                schema::readiness(&session, &options.keyspace).await.map_err(|error| reason::of_statement(options, &error))?;
+            if readiness == Readiness::Ready {
+                schema::key_fits(&session, options).await?;
+            }
+            Ok(readiness)
+        })
+    }
+
+    /// Makes the tables that came after the first version, as far as they are not there; answers their names. Nodes of older versions
+    /// go on beside them.
+    pub fn complete(options: &CassandraOptions) -> Result<Vec<&'static str>, String> {
+        once(async { schema::complete(&connection::connect(options).await?, &options.keyspace).await })
+    }
+
+    /// The tables that [`Cassandra::complete`] would make.
+    pub fn incomplete(options: &CassandraOptions) -> Result<Vec<&'static str>, String> {
+        once(async {
+            let session = connection::connect(options).await?;
+            schema::incomplete(&session, &options.keyspace).await.map_err(|error| error.to_string())
         })
     }
 
@@ -173,9 +223,12 @@ impl Cassandra {
         once(async { schema::reset(&connection::connect(options).await?, &options.keyspace).await })
     }
 
-    /// Finishes the write in hand and gives the replica free. Views fail from then on.
+    /// Finishes the write in hand, for five seconds at most, and gives the replica free. Views fail from then on.
     pub fn close(&self) {
-        self.local.close();
+        if !self.local.close_within(Some(CLOSE_WAIT)) {
+            self.writer_left.store(true, Ordering::Relaxed);
+            tracing::warn!("the store has not answered the last write; whether it is done is open");
+        }
         if let Some(runtime) = &self.runtime {
             let (nodes, connection) = (self.nodes.clone(), self.connection.clone());
             let (done, left) = std::sync::mpsc::channel();
@@ -243,16 +296,17 @@ async fn first_cluster(connection: &Connection, hashes: &Hashes) -> Result<Id, S
     let prepared = connection.prepared()?;
     let end = partition::end(&prepared, &prepared.tip.serial).await?;
     let end = end.ok_or_else(|| Readiness::Missing.to_string())?;
-    if end.key_check != hashes.key_check(end.cluster) {
-        return Err("this node has another cluster_key than the store, or none; give it the same cluster_key_file".to_owned());
-    }
-    Ok(end.cluster)
+    hashes.key_fault(end.cluster, &end.key_check).map_or(Ok(end.cluster), |fault| Err(fault.to_owned()))
 }
 
 impl Drop for Cassandra {
     fn drop(&mut self) {
         self.close();
-        if let Some(runtime) = self.runtime.take() {
+        let Some(runtime) = self.runtime.take() else { return };
+        if self.writer_left.load(Ordering::Relaxed) {
+            // The writer waits on it, until the process ends.
+            std::mem::forget(runtime);
+        } else {
             // May be dropped by a task of another runtime, which must not wait.
             runtime.shutdown_background();
         }
@@ -279,7 +333,7 @@ impl Store for Cassandra {
             }
             let prepared = self.connection.prepared().map_err(|cause| WriteError::Unavailable { cause })?;
             // In the store before it is here: a component may be named as soon as this is answered.
-            blobs::put(&prepared, &bytes).await.map_err(|cause| WriteError::Unavailable { cause })?;
+            blobs::put_component(&prepared, &bytes).await.map_err(|cause| WriteError::Unavailable { cause })?;
             self.local.put_blob(bytes).await
         })
     }
@@ -289,7 +343,8 @@ impl Store for Cassandra {
                 return Ok(Some(bytes));
             }
             let Ok(prepared) = self.connection.prepared() else { return Ok(None) };
-            blobs::read(&prepared, digest).await.map_err(|cause| StoreError::Unavailable { cause })
+            let read = blobs::component(&prepared, digest).await;
+            read.map_err(|unread| StoreError::Unavailable { cause: unread.to_string() })
         })
     }
     fn status(&self) -> StoreStatus {
@@ -320,6 +375,9 @@ impl Store for Cassandra {
     }
     fn nodes_moved(&self) -> watch::Receiver<u64> {
         self.nodes.moved()
+    }
+    fn counts(&self) -> Option<&dyn SharedCounts> {
+        Some(&self.counts)
     }
     fn adopt(&self) -> BoxFuture<'_, Result<Revision, WriteError>> {
         Box::pin(async move {

@@ -2,8 +2,10 @@
 
 use super::blobs;
 use super::connection::Prepared;
+use super::sealing::Place;
 use crate::hash::StateSum;
-use crate::local::authority::SharedRow;
+use crate::local::authority::{SharedRow, Unread};
+use crate::row::FORMAT;
 use scylla::statement::prepared::PreparedStatement;
 use uuid::Uuid;
 use weir_model::{Digest, Id, Revision};
@@ -40,7 +42,7 @@ fn hash(bytes: &[u8]) -> Result<[u8; 32], String> {
 pub(super) async fn end(prepared: &Prepared, statement: &PreparedStatement) -> Result<Option<End>, String> {
     type Columns = (i32, Option<i64>, Option<Vec<u8>>, Option<i64>, Option<Uuid>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let result = prepared.session.execute_unpaged(statement, ()).await.map_err(|error| text(&error))?;
+    let result = prepared.session.execute_unpaged(statement, ()).await.map_err(|error| prepared.reason(&error))?;
     let rows = result.into_rows_result().map_err(|error| text(&error))?;
     let row = rows.maybe_first_row::<Columns>().map_err(|error| text(&error))?;
     let Some((_, Some(tip), Some(head), floor, Some(cluster), Some(key_check), checkpoint, checkpoint_at)) = row else {
@@ -63,14 +65,20 @@ pub(super) async fn end(prepared: &Prepared, statement: &PreparedStatement) -> R
 /// Whose append stands at a place; nothing if the place is free, or was trimmed.
 pub(super) async fn slot(prepared: &Prepared, place: Revision) -> Result<Option<Id>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let result = prepared.session.execute_unpaged(&prepared.slot, (signed(place),)).await.map_err(|error| text(&error))?;
+    let result =
+        prepared.session.execute_unpaged(&prepared.slot, (signed(place),)).await.map_err(|error| prepared.reason(&error))?;
     let rows = result.into_rows_result().map_err(|error| text(&error))?;
     let row = rows.maybe_first_row::<(Option<Uuid>,)>().map_err(|error| text(&error))?;
     Ok(row.and_then(|(random,)| random).map(|random| Id::from_bytes(*random.as_bytes())))
 }
 
-/// The rows after a revision, as far as they follow each other.
-pub(super) async fn rows(prepared: &Prepared, statement: &PreparedStatement, after: Revision) -> Result<Vec<SharedRow>, String> {
+/// The rows after a revision, as far as they follow each other and open.
+pub(super) async fn rows(
+    prepared: &Prepared,
+    statement: &PreparedStatement,
+    cluster: Id,
+    after: Revision,
+) -> Result<Vec<SharedRow>, Unread> {
     type Columns = (
         i64,
         Option<Uuid>,
@@ -83,7 +91,7 @@ pub(super) async fn rows(prepared: &Prepared, statement: &PreparedStatement, aft
         Option<Vec<u8>>,
     );
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let result = prepared.session.execute_unpaged(statement, (signed(after),)).await.map_err(|error| text(&error))?;
+    let result = prepared.session.execute_unpaged(statement, (signed(after),)).await.map_err(|error| prepared.reason(&error))?;
     let result = result.into_rows_result().map_err(|error| text(&error))?;
     let mut found: Vec<SharedRow> = Vec::new();
     let (mut next, mut bytes) = (after.next(), 0);
@@ -95,29 +103,63 @@ pub(super) async fn rows(prepared: &Prepared, statement: &PreparedStatement, aft
         if first != next || bytes >= LOOK_BYTES {
             break;
         }
-        let ops = match (ops, digest) {
-            (Some(ops), _) => ops,
-            (None, Some(digest)) => {
-                let digest = Digest::from_bytes(hash(&digest)?);
-                let read = blobs::read(prepared, digest).await?;
-                read.ok_or_else(|| format!("the changes of revision {first} ({digest}) are not in the store"))?
+        let (previous, format) = (hash(&previous)?, format.cast_unsigned());
+        // How the changes of another format are stored is not known; whoever applies the row says so.
+        let transactions = if format == FORMAT {
+            let place = Place::Row { cluster, base: Revision(first.0 - 1), head: &previous };
+            match changes(prepared, first, &place, ops, digest).await {
+                Ok(Some((stored, transactions))) => {
+                    bytes += stored;
+                    transactions
+                }
+                Ok(None) => break,
+                Err(unread) if found.is_empty() => return Err(unread),
+                // What is before it is sound. The next look begins here.
+                Err(_) => break,
             }
-            (None, None) => break,
+        } else {
+            Vec::new()
         };
-        bytes += ops.len();
-        let transactions = split(&ops).ok_or_else(|| format!("the changes of revision {first} are cut"))?;
-        next = Revision(first.0 + transactions.len() as u64);
+        next = Revision(first.0 + transactions.len().max(1) as u64);
         found.push(SharedRow {
             first,
-            format: format.cast_unsigned(),
+            format,
             appended: appended.unwrap_or(0).cast_unsigned(),
-            previous: hash(&previous)?,
+            previous,
             head: hash(&head)?,
             state: StateSum(hash(&state)?),
             transactions,
         });
     }
     Ok(found)
+}
+
+/// The transactions of a row, and how many bytes they are in the store; nothing if the row has none (yet).
+async fn changes(
+    prepared: &Prepared,
+    first: Revision,
+    place: &Place<'_>,
+    ops: Option<Vec<u8>>,
+    digest: Option<Vec<u8>>,
+) -> Result<Option<(usize, Vec<Vec<u8>>)>, Unread> {
+    let stored = match (ops, digest) {
+        (Some(ops), _) => ops,
+        (None, Some(digest)) => {
+            let digest = Digest::from_bytes(hash(&digest)?);
+            let read = blobs::read(prepared, digest).await?;
+            read.ok_or_else(|| format!("the changes of revision {first} ({digest}) are not in the store"))?
+        }
+        (None, None) => return Ok(None),
+    };
+    let bytes = stored.len();
+    let ops = prepared.sealing.open(place, stored).ok_or_else(|| {
+        Unread::Altered(format!(
+            "the changes of revision {first} do not open: they were altered in the store, or moved there from another place. \
+             `weir cluster republish` makes this node's configuration the store's"
+        ))
+    })?;
+    let cut = || Unread::Altered(format!("the changes of revision {first} were altered in the store: they are cut"));
+    Ok(Some((bytes, split(&ops).ok_or_else(cut)?)))
 }
 
 /// Takes the changes of a row apart.

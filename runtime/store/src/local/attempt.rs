@@ -183,6 +183,8 @@ impl Attempt {
         }
         match integrity::check(&tables.state, &changes) {
             Ok(()) => {}
+            #[cfg(test)]
+            Err(Fault::Breach(_)) if crate::cassandra::broken::is_unchecked() => {}
             Err(Fault::Breach(breach)) => {
                 tracing::error!(%breach, "a plan would have broken the state");
                 return Ok(Err(WriteError::Unsound(breach)));

@@ -15,14 +15,22 @@ pub(crate) trait Authority: Send {
     fn append(&mut self, base: &Tip, rows: &[Row]) -> Appended;
     /// Whether `base` was the tip at some moment after the call began: what was judged there may be answered.
     fn confirm(&mut self, base: &Tip) -> Confirmed;
-    /// What comes after `tip`. May be less than there is; nothing means that `tip` is the end.
+    /// What comes after `tip`. May be less than there is.
     fn news(&mut self, tip: &Tip) -> News;
+    /// A group of writes is going to be placed; answers whether others have probably written since `tip`.
+    fn begin_turn(&mut self, tip: &Tip) -> bool;
+    /// Others came first, up to `tip`.
+    fn lose_turn(&mut self, tip: &Tip);
+    /// No place is sought for the group any longer, whatever became of it.
+    fn end_turn(&mut self);
     /// The bytes of a blob that a transaction refers to. `Ok(None)`: there are none, or not yet.
-    fn blob(&mut self, digest: Digest) -> Result<Option<Vec<u8>>, String>;
+    fn blob(&mut self, digest: Digest) -> Result<Option<Vec<u8>>, Unread>;
     /// When it wants to be asked for news again.
     fn next_look(&self) -> Instant;
     /// A state to begin anew from: the newest checkpoint, or the beginning of the history.
-    fn base(&mut self) -> Result<Base, String>;
+    fn base(&mut self) -> Result<Base, Unread>;
+    /// A piece of it.
+    fn part(&mut self, base: &Base, number: usize) -> Result<Vec<u8>, Unread>;
     /// Follows whatever history the store has from now on; answers which.
     fn adopt(&mut self) -> Result<Id, String>;
     /// Told once the first look has ended, whatever it found, and after each later one: why nothing can be known, or why
@@ -56,7 +64,8 @@ pub(crate) enum Confirmed {
 /// What comes after a tip.
 #[derive(Debug)]
 pub(crate) enum News {
-    Rows(Vec<SharedRow>),
+    /// Rows that follow, and the revision at which the journal was when it was asked: there may be more to fetch up to there.
+    Rows { rows: Vec<SharedRow>, up_to: Revision },
     /// Nobody could be asked.
     Away(String),
     /// The journal no longer reaches back to the tip: begin anew from the base.
@@ -65,13 +74,41 @@ pub(crate) enum News {
     Hold(String),
 }
 
+/// Why something that the authority has could not be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Unread {
+    /// Not at the moment.
+    Away(String),
+    /// It is not what a node wrote there.
+    Altered(String),
+}
+impl From<String> for Unread {
+    fn from(cause: String) -> Self {
+        Self::Away(cause)
+    }
+}
+impl From<Unread> for Outlook {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Away(cause) => Self::Away(cause),
+            Unread::Altered(cause) => Self::Hold(cause),
+        }
+    }
+}
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Away(cause) | Self::Altered(cause)) = self;
+        f.write_str(cause)
+    }
+}
+
 /// A state that can be loaded.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Base {
     pub(crate) cluster: Id,
     /// Where it stands.
     pub(crate) tip: Tip,
-    /// Its entities, in pieces (see `replica::image`).
+    /// Its entities, in pieces (see `replica::image`): what each is stored under.
     pub(crate) parts: Vec<Digest>,
 }
 

@@ -25,7 +25,7 @@ use queue::{Queue, Work};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use view::{LocalView, Tables};
 use weir_model::{Digest, Revision, Transaction, View};
@@ -93,9 +93,19 @@ impl LocalStore {
 
     /// Finishes the writes that wait, closes the file and gives it free for another process. Views fail from then on.
     pub(crate) fn close(&self) {
-        self.queue.close();
+        self.close_within(None);
+    }
+
+    /// The same, but waits no longer than `limit`. Answers whether the writer has ended: if not, it is left to end with the process,
+    /// which is no worse than a crash, and the folder stays claimed until then.
+    pub(crate) fn close_within(&self, limit: Option<Duration>) -> bool {
+        let ended = self.queue.close(limit);
         *locked(&self.shared.newest) = None;
-        *locked(&self.folder) = None;
+        let folder = locked(&self.folder).take();
+        if !ended {
+            std::mem::forget(folder);
+        }
+        ended
     }
 
     fn newest(&self) -> Result<Arc<LocalView>, StoreError> {

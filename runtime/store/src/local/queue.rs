@@ -5,6 +5,7 @@ use crate::{Plan, WriteError, Written};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use weir_model::{Digest, Revision};
 
@@ -34,11 +35,17 @@ pub(crate) struct Queue {
     // A second handle, by which waiting writes are counted, keeps no thread alive.
     weak: mpsc::WeakSender<Work>,
     blob_bytes: std::sync::Arc<AtomicUsize>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Running>>,
+}
+
+/// The writer thread, and what it holds until it ends.
+pub(crate) struct Running {
+    pub(crate) thread: JoinHandle<()>,
+    pub(crate) ended: std::sync::mpsc::Receiver<()>,
 }
 
 impl Queue {
-    pub(crate) fn new(sender: mpsc::Sender<Work>, blob_bytes: std::sync::Arc<AtomicUsize>, writer: JoinHandle<()>) -> Self {
+    pub(crate) fn new(sender: mpsc::Sender<Work>, blob_bytes: std::sync::Arc<AtomicUsize>, writer: Running) -> Self {
         let weak = sender.downgrade();
         Self { sender: Mutex::new(Some(sender)), weak, blob_bytes, writer: Mutex::new(Some(writer)) }
     }
@@ -63,14 +70,23 @@ impl Queue {
     pub(crate) fn waiting(&self) -> usize {
         self.weak.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity())
     }
-    /// Takes no more work and waits until what waits is done.
-    pub(crate) fn close(&self) {
+    /// Takes no more work and waits until what waits is done, but no longer than `limit`. Answers whether it is.
+    pub(crate) fn close(&self, limit: Option<Duration>) -> bool {
         drop(locked(&self.sender).take());
-        let Some(writer) = locked(&self.writer).take() else { return };
+        let Some(writer) = locked(&self.writer).take() else { return true };
         // A plan may hold the last handle of the store, so that it is dropped on the writer thread, which cannot wait for itself.
-        if writer.thread().id() != std::thread::current().id() && writer.join().is_err() {
+        if writer.thread.thread().id() == std::thread::current().id() {
+            return true;
+        }
+        // Nothing is ever sent: it is dropped with the thread.
+        let waited = limit.map(|limit| writer.ended.recv_timeout(limit));
+        if waited == Some(Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
+            return false;
+        }
+        if writer.thread.join().is_err() {
             tracing::error!("the store's writer thread has panicked");
         }
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Whoever holds a view of the old file goes on reading it.
 
-use super::authority::{Authority, Base};
+use super::authority::{Authority, Base, Unread};
 use super::writer::Writer;
 use super::{file, folder, recovery};
 use crate::hash::StateSum;
@@ -13,7 +13,7 @@ use redb::Durability;
 use std::path::Path;
 
 /// Loads what the authority has and goes on from there. Nothing has changed if it fails.
-pub(crate) fn reload(writer: &mut Writer, authority: &mut dyn Authority) -> Result<(), String> {
+pub(crate) fn reload(writer: &mut Writer, authority: &mut dyn Authority) -> Result<(), Unread> {
     let base = authority.base()?;
     let folder = writer.path.parent().unwrap_or(Path::new(".")).to_path_buf();
     let path = folder::file_of(&folder, base.cluster);
@@ -33,21 +33,20 @@ pub(crate) fn reload(writer: &mut Writer, authority: &mut dyn Authority) -> Resu
     recovery::reopen(writer);
     match &writer.file {
         Some(_) => Ok(()),
-        None => Err(format!("{} cannot be opened", writer.path.display())),
+        None => Err(format!("{} cannot be opened", writer.path.display()).into()),
     }
 }
 
-fn load(writer: &Writer, authority: &mut dyn Authority, base: &Base, fresh: &Path) -> Result<(), String> {
+fn load(writer: &Writer, authority: &mut dyn Authority, base: &Base, fresh: &Path) -> Result<(), Unread> {
     let now = (writer.tuning.clock)();
     let text = |error: &dyn std::fmt::Display| error.to_string();
     file::create(fresh, Role::Replica, base.cluster, &writer.hashes).map_err(|error| text(&error))?;
     let opened = file::open(fresh, Role::Replica, base.cluster, &writer.hashes, writer.tuning.cache_bytes);
     let opened = opened.map_err(|error| text(&error))?;
     let mut sum = StateSum::default();
-    for digest in &base.parts {
-        let bytes =
-            authority.blob(*digest)?.ok_or_else(|| format!("a piece of the checkpoint ({digest}) is not in the store"))?;
-        let put = || -> Result<Result<(), String>, ReplicaError> {
+    for number in 0..base.parts.len() {
+        let bytes = authority.part(base, number)?;
+        let put = || -> Result<Result<(), Unread>, ReplicaError> {
             let entries = image::decode(&bytes)?;
             let mut transaction = opened.database.begin_write()?;
             // Only the last commit must last: a file that was not finished is begun again.
@@ -62,9 +61,10 @@ fn load(writer: &Writer, authority: &mut dyn Authority, base: &Base, fresh: &Pat
                         match authority.blob(digest) {
                             Ok(Some(bytes)) => blobs::put(&mut state, &mut chunks, digest, &bytes, now)?,
                             Ok(None) => {
-                                return Ok(Err(format!("the bytes of component {} ({digest}) are not in the store", entity.id)));
+                                let cause = format!("the bytes of component {} ({digest}) are not in the store", entity.id);
+                                return Ok(Err(Unread::Away(cause)));
                             }
-                            Err(cause) => return Ok(Err(cause)),
+                            Err(unread) => return Ok(Err(unread)),
                         }
                     }
                 }
@@ -76,7 +76,8 @@ fn load(writer: &Writer, authority: &mut dyn Authority, base: &Base, fresh: &Pat
         file::guarded(put).map_err(|panic| format!("{}: {panic}", fresh.display()))?.map_err(|error| text(&error))??;
     }
     if sum != base.tip.state {
-        return Err("the checkpoint in the store does not add up to the state that it says; it was not taken".to_owned());
+        let cause = "the checkpoint in the store does not add up to the state that it says; it was not taken";
+        return Err(Unread::Altered(cause.to_owned()));
     }
     let finish = || -> Result<(), ReplicaError> {
         let mut transaction = opened.database.begin_write()?;
@@ -86,7 +87,7 @@ fn load(writer: &Writer, authority: &mut dyn Authority, base: &Base, fresh: &Pat
         transaction.commit()?;
         Ok(())
     };
-    finish().map_err(|error| text(&error))
+    finish().map_err(|error| text(&error).into())
 }
 
 /// A tip at the beginning of a history.

@@ -7,7 +7,7 @@
 use super::attempt::{Attempt, Ended, MAX_TRANSACTION_BYTES, Outcome};
 use super::authority::{Authority, Outlook};
 use super::file::{self, Opened};
-use super::queue::{MAX_WAITING, Queue, Work};
+use super::queue::{MAX_WAITING, Queue, Running, Work};
 use super::view::LocalView;
 use super::{Shared, follow, locked, recovery};
 use crate::WriteError;
@@ -117,15 +117,18 @@ pub(crate) fn start(
         collected: None,
     };
     writer.publish().map_err(std::io::Error::other)?;
-    let thread = std::thread::Builder::new().name("weir-store".to_owned()).spawn(move || writer.run())?;
-    Ok(Queue::new(sender, blob_bytes, thread))
+    let (running, ended) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("weir-store".to_owned()).spawn(move || {
+        let _running: std::sync::mpsc::Sender<()> = running;
+        writer.run();
+    })?;
+    Ok(Queue::new(sender, blob_bytes, Running { thread, ended }))
 }
 
 impl Writer {
     fn run(mut self) {
         if self.authority.is_some() {
             follow::catch_up(&mut self);
-            self.note_outlook();
         }
         loop {
             if self.pending.is_empty() {
@@ -133,7 +136,6 @@ impl Writer {
                     Waited::Work(work) => self.take(work),
                     Waited::Look => {
                         follow::catch_up(&mut self);
-                        self.note_outlook();
                     }
                     Waited::Closed => break,
                 }
@@ -167,11 +169,9 @@ impl Writer {
             Work::Blob { .. } => self.pending.push_back(work),
             Work::Follow => {
                 follow::catch_up(self);
-                self.note_outlook();
             }
             Work::Adopt { .. } => {
                 let adopted = follow::adopt(self);
-                self.note_outlook();
                 if let Work::Adopt { reply } = work {
                     // Who has left does not hear it.
                     drop(reply.send(adopted.map_err(|cause| WriteError::Unavailable { cause })));
@@ -182,7 +182,7 @@ impl Writer {
     }
 
     /// Tells whoever asks for the status how the last look at the authority has ended.
-    fn note_outlook(&self) {
+    pub(crate) fn note_outlook(&self) {
         let cause = match &self.outlook {
             Outlook::Current => None,
             Outlook::Away(cause) | Outlook::Hold(cause) => Some(cause.clone()),
@@ -198,6 +198,19 @@ impl Writer {
         if let Err(cause) = recovery::ready(self, blob_bytes) {
             return recovery::refuse(self, &cause);
         }
+        let tip = self.meta.tip;
+        if self.authority.as_mut().is_some_and(|authority| authority.begin_turn(&tip)) {
+            // How it ends is seen below.
+            follow::catch_up(self);
+        }
+        self.place_group();
+        if let Some(authority) = &mut self.authority {
+            authority.end_turn();
+        }
+    }
+
+    /// Tries until what waits is placed, or until it is known why it will not be.
+    fn place_group(&mut self) {
         let until = Instant::now() + PLACING_LIMIT;
         let mut competitors = false;
         loop {
@@ -220,6 +233,9 @@ impl Writer {
                     competitors = true;
                     if let Outlook::Away(cause) | Outlook::Hold(cause) = follow::catch_up(self) {
                         return recovery::refuse(self, &cause);
+                    }
+                    if let Some(authority) = &mut self.authority {
+                        authority.lose_turn(&self.meta.tip);
                     }
                 }
                 Some(Ended::Behind) => {

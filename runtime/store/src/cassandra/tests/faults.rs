@@ -2,41 +2,7 @@
 
 use super::*;
 use crate::conformance::id;
-use std::time::Instant;
-use weir_cassandra_harness::{Cluster, Options};
-use weir_model::{Kind, Op};
-
-/// A cluster that this test alone breaks.
-fn own(nodes: usize) -> (Cluster, CassandraOptions) {
-    let cluster = Options::default().behind_proxies().start(nodes).unwrap();
-    let options = CassandraOptions {
-        contact_points: cluster.contact_points().iter().map(ToString::to_string).collect(),
-        keyspace: "weir".to_owned(),
-        replication: Replication::Factor(u8::try_from(nodes).unwrap()),
-        ..options_of(&cluster)
-    };
-    Cassandra::bootstrap(&options).unwrap();
-    (cluster, options)
-}
-
-fn add(store: &Cassandra, number: u32) -> Result<Written, WriteError> {
-    wait(store.write(put(vec![service(number, &format!("s{number}"))])))
-}
-
-fn count(store: &Cassandra) -> u64 {
-    store.view().unwrap().count(Kind::Service).unwrap()
-}
-
-/// Writes until one is done: what was away comes back.
-fn until_written(store: &Cassandra, number: u32) -> Written {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        match add(store, number) {
-            Ok(written) => return written,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-    }
-}
+use weir_model::Op;
 
 #[test]
 fn an_append_whose_answer_is_lost_is_open_and_then_known() {
@@ -134,16 +100,6 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Waits until a node holds; answers why.
-fn until_held(store: &Cassandra, by: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !store.trouble().is_some_and(|trouble| trouble.contains(by)) {
-        assert!(Instant::now() < deadline, "{:?}", store.trouble());
-        store.follow_now();
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn another_history_makes_a_node_hold_and_not_forget() {
     let (options, _folder, store) = begun();
@@ -177,7 +133,7 @@ fn a_forged_row_is_not_believed() {
         session.query_unpaged(update, (forged,)).await.map(drop).map_err(|error| error.to_string())
     })
     .unwrap();
-    until_held(&b, "leads to another state");
+    until_held(&b, "altered in the store");
     assert_eq!(count(&b), 1);
 }
 

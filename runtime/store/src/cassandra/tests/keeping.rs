@@ -3,44 +3,11 @@
 use super::*;
 use crate::conformance::{entity, id};
 use serde_json::json;
-use std::time::Instant;
-use weir_model::{Kind, Op};
-
-const SOON: Keeping = Keeping { checkpoint_rows: 10, keep_rows: 5, keep_seconds: 0, period: Duration::from_millis(50) };
+use weir_model::Op;
 
 fn keeping(options: &CassandraOptions, folder: &Path, keeping: Keeping) -> Arc<Cassandra> {
     let options = CassandraOptions { node: NodeIdentity::default(), ..options.clone() };
     Cassandra::open_tuned(folder, options, writer::Tuning::default(), keeping).unwrap()
-}
-
-fn end(options: &CassandraOptions) -> partition::End {
-    let options = Arc::new(options.clone());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut connection = Connection::begin(options, runtime.handle());
-    runtime.block_on(async {
-        drop(connection.known().await);
-        let prepared = connection.prepared().unwrap();
-        partition::end(&prepared, &prepared.tip.serial).await.unwrap().unwrap()
-    })
-}
-
-fn fill(store: &Cassandra, numbers: std::ops::Range<u32>) {
-    for number in numbers {
-        wait(store.write(put(vec![service(number, &format!("s{number}"))]))).unwrap();
-    }
-}
-
-fn until(mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !reached() {
-        assert!(Instant::now() < deadline, "waited in vain");
-        std::thread::yield_now();
-    }
-}
-
-fn same(a: &Cassandra, b: &Cassandra) {
-    let (a, b) = (a.status(), b.status());
-    assert_eq!((a.cluster, a.revision, a.head, a.state), (b.cluster, b.revision, b.head, b.state));
 }
 
 #[test]

@@ -3,24 +3,17 @@
 use super::*;
 use crate::conformance::{entity, id};
 use serde_json::json;
-use weir_model::{Kind, Op};
-
-/// Waits until a node has applied a revision.
-fn until(store: &Cassandra, revision: Revision) {
-    let mut moves = store.revisions();
-    let reached = async { tokio::time::timeout(Duration::from_secs(20), moves.wait_for(|at| *at >= revision)).await.map(drop) };
-    assert!(wait(reached).is_ok(), "at {}: {:?}", store.status().revision, store.trouble());
-}
+use weir_model::Op;
 
 #[test]
 fn what_one_writes_the_other_has() {
     let (options, _first, a) = begun();
     let (_second, b) = node(&options);
     let written = wait(a.write(put(vec![service(1, "a"), service(2, "b")]))).unwrap();
-    until(&b, written.revision);
+    until_at(&b, written.revision);
     assert_eq!(b.view().unwrap().count(Kind::Service).unwrap(), 2);
     let written = wait(b.write(put(vec![service(3, "c")]))).unwrap();
-    until(&a, written.revision);
+    until_at(&a, written.revision);
     let (a, b) = (a.status(), b.status());
     assert_eq!((a.revision, a.head, a.state), (b.revision, b.head, b.state));
 }
@@ -81,7 +74,7 @@ fn writers_on_several_nodes_lose_nothing() {
     answers.sort_unstable();
     assert_eq!(answers, (1..=120).map(|number| (number, number)).collect::<Vec<_>>());
     for store in [&a, &b, &c] {
-        until(store, Revision(120));
+        until_at(store, Revision(120));
     }
     let heads: Vec<_> = [a, b, c].iter().map(|store| (store.status().head, store.status().state)).collect();
     assert!(heads.iter().all(|head| *head == heads[0]));
@@ -115,6 +108,6 @@ fn a_large_transaction_reaches_the_others() {
     let many =
         (0..5000).map(|number| entity(Kind::Consumer, number, json!({ "username": format!("{number}-{text}") }))).collect();
     let written = wait(a.write(put(many))).unwrap();
-    until(&b, written.revision);
+    until_at(&b, written.revision);
     assert_eq!(b.view().unwrap().count(Kind::Consumer).unwrap(), 5000);
 }
