@@ -6,7 +6,7 @@ use crate::client::Client;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -80,6 +80,15 @@ impl GatewayBuilder {
             Err(error) => panic!("{error}\n{}", std::fs::read_to_string(prefix.path().join("node.log")).unwrap_or_default()),
         }
     }
+    /// Starts it and kills it after that time, ready or not; answers what it leaves.
+    pub fn start_and_kill(mut self, after: Duration) -> TempDir {
+        let prefix = self.write();
+        let mut child = command(prefix.path()).and_then(|mut command| command.spawn()).expect("weir can be started");
+        // When it dies is the fault; nothing is waited for.
+        std::thread::sleep(after);
+        child.kill().and_then(|()| child.wait()).expect("it can be killed");
+        prefix
+    }
     /// `weir WORDS… -c …` in a folder of its own, with no node in it: exit code and what it printed.
     pub fn command(mut self, words: &[&str]) -> (i32, String) {
         let prefix = self.write();
@@ -97,10 +106,15 @@ impl GatewayBuilder {
 }
 
 fn launch(prefix: &Path) -> std::io::Result<xtask::gateway::Gateway> {
+    xtask::gateway::Gateway::start(command(prefix)?, prefix)
+}
+
+/// `weir start` in that folder, with its log there.
+fn command(prefix: &Path) -> std::io::Result<Command> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(prefix.join("node.log"))?;
     let mut command = weir(["start", "-c"]);
     command.arg(prefix.join("weir.toml")).arg("-p").arg(prefix).stdout(Stdio::null()).stderr(log);
-    xtask::gateway::Gateway::start(command, prefix)
+    Ok(command)
 }
 
 impl Gateway {

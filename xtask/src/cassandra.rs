@@ -58,6 +58,11 @@ pub fn prepare_shell() -> Outcome {
     Ok(())
 }
 
+/// What gives a process another clock.
+pub fn prepare_clocks() -> Outcome {
+    if is_there("faketime", "--version") { Ok(()) } else { install("faketime") }
+}
+
 /// A cluster in the foreground, until Ctrl-C or the end of the input.
 pub fn start(nodes: &str) -> Outcome {
     let count = nodes.parse::<usize>().map_err(|_| format!("xtask: `{nodes}` is no number of nodes"))?;

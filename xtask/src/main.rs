@@ -25,7 +25,7 @@ const USAGE: &str = "cargo xtask TASK
   new-plugin NAME  a plugin under plugins/ that passes its test
   dist             the gateway as it is shipped: optimised from a profile of itself; prints where it is
   cassandra        a real Cassandra for the tests; `cassandra start N` runs a cluster of N nodes until Ctrl-C
-  faults [SECONDS] plays faults with three nodes of Cassandra for 20 minutes and checks that nothing is lost
+  faults [SECONDS] every fault scenario with nodes of Cassandra (some 20 minutes), then a schedule of faults for 20 minutes
   figures          what a cluster costs: writes, the way to every node, boots; the tables of docs/benchmarks.md
   bench [ARGS]     the benchmark; see docs/benchmarks.md
 ";

@@ -31,19 +31,38 @@ pub fn everything() -> Outcome {
     tool(cargo().args(["test", "--workspace"]))
 }
 
-/// Plays faults with real nodes for that long, in an order that the printed seed gives again, and checks the history.
+/// The random schedule of faults, which `faults` plays for as long as it is told.
+const SCHEDULE: &str = "cassandra::tests::schedule::no_answered_write_is_lost_whatever_happens_to_the_nodes";
+
+/// Every fault scenario with real nodes, one after the other, those as well that `test` leaves out; then a schedule of faults for that
+/// long, in an order that the printed seed gives again. A checker reads the history of each.
 pub fn faults(seconds: &str) -> Outcome {
     if seconds.parse::<u64>().is_err() {
         return Err(format!("xtask: `{seconds}` is no number of seconds"));
     }
     cassandra::prepare()?;
-    let mut command = cargo();
-    command.args(["test", "-p", "weir-store", "--lib", "--", "--nocapture", "--exact"]);
-    tool(
+    cassandra::prepare_clocks()?;
+    let store = || {
+        let mut command = cargo();
+        command.args(["test", "-p", "weir-store", "--lib", "--", "--nocapture", "--test-threads=1"]);
         command
-            .arg("cassandra::tests::schedule::no_answered_write_is_lost_whatever_happens_to_the_nodes")
-            .env("WEIR_FAULTS_SECONDS", seconds),
-    )
+    };
+    tool(store().args(["--include-ignored", "cassandra::tests::", "--skip", SCHEDULE]))?;
+    // The gateway as a process, which the tests start, is not built by their own build.
+    plugins::build()?;
+    tool(cargo().args(["build", "--workspace", "--bin", "weir"]))?;
+    tool(cargo().args([
+        "test",
+        "--workspace",
+        "--test",
+        "cluster",
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+        "--include-ignored",
+        "kills::",
+    ]))?;
+    tool(store().args(["--exact", SCHEDULE]).env("WEIR_FAULTS_SECONDS", seconds))
 }
 
 /// Measures what a cluster costs, with real nodes, and prints tables.

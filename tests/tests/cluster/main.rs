@@ -6,6 +6,8 @@
 
 mod cycles;
 mod figures;
+mod kills;
+mod limits;
 mod machine;
 mod outage;
 mod page;
