@@ -44,5 +44,6 @@ pub use proxy::{FaultProxy, Flow};
 pub fn shared(nodes: usize) -> Result<&'static Cluster, HarnessError> {
     static CLUSTERS: [OnceLock<Result<Cluster, HarnessError>>; NODES_MOST] = [const { OnceLock::new() }; NODES_MOST];
     let slot = nodes.checked_sub(1).and_then(|index| CLUSTERS.get(index)).ok_or(HarnessError::Size(nodes))?;
-    slot.get_or_init(|| Cluster::start(nodes)).as_ref().map_err(Clone::clone)
+    // Each test has a keyspace of its own, so there come to be hundreds of tables, each with its memory.
+    slot.get_or_init(|| Options::default().heap("1G").start(nodes)).as_ref().map_err(Clone::clone)
 }

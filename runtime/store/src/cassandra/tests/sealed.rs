@@ -15,9 +15,10 @@ const IN_A_ROW: &str = "a-key-that-stands-in-a-row";
 const IN_A_BLOB: &str = "a-key-that-stands-in-a-large-transaction";
 const IN_A_COMPONENT: &str = "a-key-that-stands-in-a-component";
 
+/// Whatever a keyspace has, and what Cassandra keeps of conditional writes.
+const TABLES: [&str; 7] = ["blobs", "journal", "layout", "nodes", "rate_counts", "system.paxos", "wishes"];
 /// Checkpoints soon, and rows that stay.
-const KEEPING: Keeping =
-    Keeping { checkpoint_rows: 3, keep_rows: 10_000, keep_seconds: 86_400, period: Duration::from_millis(50) };
+const KEEPING: Keeping = Keeping { checkpoint_rows: 3, keep_rows: 10_000, keep_seconds: 86_400, ..SOON };
 
 fn with_key(key: Option<[u8; 32]>) -> CassandraOptions {
     let options = CassandraOptions { cluster_key: key, ..options() };
@@ -108,7 +109,7 @@ fn without_a_key_whoever_reads_the_keyspace_reads_every_secret() {
     let options = with_key(None);
     let (_folder, _store) = secrets(&options);
     let tables = everything(&options);
-    assert_eq!(tables.keys().collect::<Vec<_>>(), ["blobs", "journal", "layout", "nodes", "system.paxos"]);
+    assert_eq!(tables.keys().collect::<Vec<_>>(), TABLES);
     assert!(holds(&tables["journal"], IN_A_ROW.as_bytes()));
     assert!(holds(&tables["blobs"], IN_A_ROW.as_bytes()), "it is in the checkpoint");
     assert!(holds(&tables["blobs"], IN_A_BLOB.as_bytes()));
@@ -121,7 +122,7 @@ fn with_a_key_no_secret_stands_anywhere_in_the_keyspace() {
     let options = with_key(Some(KEY));
     let (_folder, a) = secrets(&options);
     let tables = everything(&options);
-    assert_eq!(tables.keys().collect::<Vec<_>>(), ["blobs", "journal", "layout", "nodes", "system.paxos"]);
+    assert_eq!(tables.keys().collect::<Vec<_>>(), TABLES);
     assert!(tables["journal"].len() > 500 && tables["blobs"].len() > 700_000, "it was looked at");
     let component = digest(&component_bytes());
     for (name, bytes) in &tables {
