@@ -60,7 +60,8 @@ fn look(options: &CassandraOptions, step: &str) -> Exit {
         ("finish", Readiness::Ready) if !later.is_empty() => {
             failed(&format!("tables that came later are not there{}; run `weir migrations up` first", named(&later)))
         }
-        ("up" | "finish", Readiness::Ready) => {
+        ("finish", Readiness::Ready) => finish(options),
+        ("up", Readiness::Ready) => {
             println!("nothing to do: {readiness}");
             Exit::Success
         }
@@ -75,6 +76,22 @@ fn look(options: &CassandraOptions, step: &str) -> Exit {
             Exit::Success
         }
         (_, readiness) => failed(&readiness),
+    }
+}
+
+/// Says that all is as this version wants it, unless a node still runs another.
+fn finish(options: &CassandraOptions) -> Exit {
+    match Cassandra::of_other_versions(options) {
+        Ok(others) if others.is_empty() => {
+            println!("nothing to do: {}, and every node that lives runs version {}", Readiness::Ready, options.node.version);
+            Exit::Success
+        }
+        Ok(others) => failed(&format!(
+            "not every node runs version {} yet: {}; upgrade or stop those, and say `weir migrations finish` again",
+            options.node.version,
+            others.join(", ")
+        )),
+        Err(cause) => failed(&cause),
     }
 }
 

@@ -251,6 +251,14 @@ pub enum OpenError {
         /// Why the store could not be asked.
         cause: String,
     },
+    /// The replica cannot be read, and the store, which could give it again, not be asked.
+    #[error("{damage}. Or start this node when the store answers, which has it all: the file is then set aside. Now: {cause}")]
+    ReplicaLost {
+        /// What is wrong with it.
+        damage: Box<OpenError>,
+        /// Why the store could not be asked.
+        cause: Box<OpenError>,
+    },
     /// Any other failure of the system.
     #[error("{path} cannot be opened ({cause})", path = path.display())]
     Io {

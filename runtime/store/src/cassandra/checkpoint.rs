@@ -11,6 +11,7 @@ use super::sealing::Place;
 use crate::hash::{Hashes, StateSum};
 use crate::local::authority::{Base, Unread};
 use crate::local::view::LocalView;
+use crate::replica::fold::blob_of;
 use crate::replica::meta::Tip;
 use crate::replica::{ReplicaError, image};
 use crate::row::{FORMAT, Row};
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
-use weir_model::{Digest, Id, Revision};
+use weir_model::{Digest, Id, Kind, Revision, Selection, View};
 
 /// What is kept, and how often that is looked after.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +34,25 @@ pub(super) struct Keeping {
     pub(super) keep_seconds: u64,
     /// How often this node looks whether there is something to do.
     pub(super) period: Duration,
+    /// How often it looks for bytes that nobody refers to.
+    pub(super) collect_every: Duration,
+    /// How old these are at least: whoever uploads refers to it within seconds, or uploads anew.
+    pub(super) collect_after: Duration,
 }
 
 impl Default for Keeping {
     fn default() -> Self {
         // A node that was away for a day, or misses 10,000 changes, still catches up row by row. A new one loads the checkpoint
         // and at most as many rows more.
-        Self { checkpoint_rows: 5_000, keep_rows: 10_000, keep_seconds: 24 * 60 * 60, period: Duration::from_secs(30) }
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            checkpoint_rows: 5_000,
+            keep_rows: 10_000,
+            keep_seconds: DAY.as_secs(),
+            period: Duration::from_secs(30),
+            collect_every: DAY,
+            collect_after: DAY.saturating_mul(7),
+        }
     }
 }
 
@@ -52,6 +65,8 @@ struct Manifest {
     head: Digest,
     state: Digest,
     parts: Vec<Part>,
+    /// What the components of the state are called in the store: whoever loads it asks for them.
+    components: Option<Vec<Digest>>,
     /// The one before, whose pieces may go when this one has a successor.
     previous: Option<Digest>,
     /// Keyed as the journal is.
@@ -74,6 +89,9 @@ impl Manifest {
         for part in &self.parts {
             text.push_str(&part.digest.to_string());
             text.push('\n');
+        }
+        for component in self.components.iter().flatten() {
+            text.push_str(&format!("component {component}\n"));
         }
         Digest::from_bytes(hashes.checkpoint(text.as_bytes()))
     }
@@ -122,6 +140,44 @@ async fn read(prepared: &Prepared, digest: Digest) -> Result<Manifest, Unread> {
     serde_json::from_slice(&bytes).map_err(|error| Unread::Altered(format!("the checkpoint {digest} cannot be read: {error}")))
 }
 
+/// Everything that the newest checkpoint and the one before refer to, by what it is called in the store; nothing if that is not known.
+pub(super) async fn referred(prepared: &Prepared, end: &End) -> Result<Option<Vec<Digest>>, Unread> {
+    let mut names = Vec::new();
+    let newest = end.checkpoint.map(|(digest, _)| digest);
+    if let Some(newest) = newest {
+        let manifest = read(prepared, newest).await?;
+        let before = manifest.previous;
+        let mut all = vec![(newest, manifest)];
+        if let Some(before) = before {
+            all.push((before, read(prepared, before).await?));
+        }
+        for (digest, manifest) in all {
+            // Of a version that did not write it down.
+            let Some(components) = manifest.components else { return Ok(None) };
+            names.push(digest);
+            names.extend(manifest.parts.iter().map(|part| part.digest));
+            names.extend(components);
+        }
+    }
+    Ok(Some(names))
+}
+
+/// Whose bytes a state needs.
+pub(super) fn components(view: &LocalView) -> Result<Vec<Digest>, String> {
+    const PAGE: usize = 1000;
+    let (mut digests, mut after) = (Vec::new(), None);
+    loop {
+        let page = view.list(Kind::Component, &Selection::All, after, PAGE).map_err(|error| error.to_string())?;
+        digests.extend(page.entities.iter().filter_map(blob_of));
+        after = page.next;
+        if after.is_none() {
+            digests.sort_unstable();
+            digests.dedup();
+            return Ok(digests);
+        }
+    }
+}
+
 /// Stores the state that a view shows, as the state of `cluster` at `tip`.
 async fn write(
     prepared: &Prepared,
@@ -152,6 +208,7 @@ async fn write(
         head: Digest::from_bytes(tip.head),
         state: Digest::from_bytes(tip.state.0),
         parts,
+        components: Some(components(view)?.into_iter().map(|digest| prepared.sealing.name(digest)).collect()),
         previous,
         seal: Digest::from_bytes([0; 32]),
     };

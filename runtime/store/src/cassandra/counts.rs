@@ -25,8 +25,9 @@ const AT_ONCE: usize = 32;
 /// Rows of a window that are read: one for each process that took from it. A year in which ten nodes start anew every day has 3,650.
 /// 10,000 are 400 kB; what is beyond them is not counted.
 const ROWS_MOST: i32 = 10_000;
-/// How much longer than its window a row is kept: for nodes whose clocks are behind, by whom the window has not ended.
-pub(super) const KEPT_AFTER_S: u32 = 60;
+/// How much longer than its window a row is kept: for nodes whose clocks are behind, by whom the window has not ended. When a row lapses
+/// is reckoned by the clock of the node of Cassandra that takes it, and held against that of the one that is asked: so far they may differ.
+pub(super) const KEPT_AFTER_S: u32 = 15 * 60;
 /// How long a row is kept at most: a year and some days, by a clock that is wrong too.
 const KEPT_MOST_S: u32 = 400 * 86_400;
 /// A window that nobody counts, to see whether the store is there: hashes are not zero.

@@ -39,6 +39,8 @@ enum Level {
 struct Open {
     transaction: TransactionId,
     values: AppendValues,
+    /// The changes, where they do not stand in the row. Whatever nobody refers to is collected at some time, and this is not referred to.
+    large: Option<Vec<u8>>,
 }
 
 /// What the statement takes, in its order.
@@ -101,6 +103,9 @@ impl SharedJournal {
     /// Sends an append again that was left open. Answers whether it is settled.
     fn close_open(&mut self, prepared: &Prepared) -> Result<(), String> {
         let Some(open) = &self.open else { return Ok(()) };
+        if let Some(large) = &open.large {
+            self.runtime.block_on(blobs::put(prepared, large))?;
+        }
         let sent = self.runtime.block_on(prepared.session.execute_unpaged(&prepared.append, &open.values));
         // Placed now, or placed before, or never to be: the tip has moved, and the statement asks for the old one.
         sent.map_err(|error| prepared.reason(&error))?;
@@ -231,7 +236,8 @@ impl SharedJournal {
         None
     }
 
-    fn values(&self, base: &Tip, rows: &[Row], transaction: TransactionId, prepared: &Prepared) -> Result<AppendValues, String> {
+    /// What an append is to say; the changes have been uploaded if they are too large for a row.
+    fn begin(&self, base: &Tip, rows: &[Row], transaction: TransactionId, prepared: &Prepared) -> Result<Open, String> {
         let last = rows.last().ok_or("nothing to append")?;
         let mut ops = Vec::new();
         for row in rows {
@@ -240,14 +246,13 @@ impl SharedJournal {
         }
         let place = Place::Row { cluster: self.cluster, base: base.revision, head: &base.head };
         let stored = prepared.sealing.seal(&place, &ops)?;
-        let mut digest = None;
-        let inline = if stored.len() <= INLINE_BYTES {
-            Some(stored.into_owned())
+        let (inline, digest, large) = if stored.len() <= INLINE_BYTES {
+            (Some(stored.into_owned()), None, None)
         } else {
-            digest = Some(self.runtime.block_on(blobs::put(prepared, &stored))?.as_bytes().to_vec());
-            None
+            let digest = self.runtime.block_on(blobs::put(prepared, &stored))?;
+            (None, Some(digest.as_bytes().to_vec()), Some(stored.into_owned()))
         };
-        Ok((
+        let values = (
             signed(Revision(base.revision.0 + rows.len() as u64)),
             last.head.to_vec(),
             Uuid::from_bytes(*transaction.random.as_bytes()),
@@ -261,7 +266,8 @@ impl SharedJournal {
             signed(transaction.first),
             signed(base.revision),
             base.head.to_vec(),
-        ))
+        );
+        Ok(Open { transaction, values, large })
     }
 }
 
@@ -272,13 +278,14 @@ impl Authority for SharedJournal {
             Err(cause) => return Appended::Away(away(&cause)),
         };
         let transaction = TransactionId { first: base.revision.next(), random: Id::random() };
-        let values = match self.values(base, rows, transaction, &prepared) {
-            Ok(values) => values,
+        let begun = match self.begin(base, rows, transaction, &prepared) {
+            Ok(begun) => begun,
             Err(cause) => return Appended::Away(away(&cause)),
         };
+        let values = &begun.values;
         #[cfg(test)]
         if self.broken == Some(super::broken::Broken::FreePlace) {
-            return match self.runtime.block_on(super::broken::append_where_free(&prepared, &values)) {
+            return match self.runtime.block_on(super::broken::append_where_free(&prepared, values)) {
                 Ok(true) => Appended::Placed,
                 Ok(false) => Appended::Behind,
                 Err(cause) => Appended::Away(cause),
@@ -287,7 +294,7 @@ impl Authority for SharedJournal {
         let until = Instant::now() + SETTLE_LIMIT;
         let mut sent = false;
         loop {
-            let answer = self.runtime.block_on(prepared.session.execute_unpaged(&prepared.append, &values));
+            let answer = self.runtime.block_on(prepared.session.execute_unpaged(&prepared.append, values));
             let cause = match answer {
                 Ok(result) => match super::schema::applied(result) {
                     Ok(true) => return Appended::Placed,
@@ -325,7 +332,7 @@ impl Authority for SharedJournal {
                 }
             };
             if Instant::now() >= until {
-                self.open = Some(Open { transaction, values });
+                self.open = Some(begun);
                 self.doubt = true;
                 return Appended::Unknown { transaction, cause: away(&cause) };
             }

@@ -8,10 +8,12 @@ mod blobs;
 #[cfg(test)]
 pub(crate) mod broken;
 mod checkpoint;
+mod collecting;
 mod connection;
 mod counts;
 mod journal;
 mod nodes;
+mod opening;
 mod partition;
 mod reason;
 mod schema;
@@ -31,7 +33,7 @@ use crate::{
     WriteError, Written,
 };
 use checkpoint::Keeping;
-use connection::{Connection, Reach};
+use connection::Connection;
 use counts::Counts;
 use journal::SharedJournal;
 use nodes::Nodes;
@@ -39,16 +41,12 @@ pub use schema::{Readiness, Replication};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 pub use tls::{CassandraTls, ClientFiles, TlsFile, TlsFileError};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use weir_model::{Digest, Id, Revision, Transaction, TransactionId, View};
+use weir_model::{Digest, Revision, Transaction, TransactionId, View};
 
-/// How long a start waits for Cassandra when this node has a replica to serve from.
-const SHORT_WAIT: Duration = Duration::from_secs(1);
-/// The same for a node that has nothing yet.
-const LONG_WAIT: Duration = Duration::from_secs(30);
 /// How long an end waits for the write in hand. With [`LEAVE_WAIT`] five seconds: container runtimes kill ten
 /// seconds after they have asked for an end, and an append is pursued for longer than that.
 const CLOSE_WAIT: Duration = Duration::from_millis(4500);
@@ -118,23 +116,7 @@ impl Cassandra {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("weir-cassandra").enable_all().build();
         let runtime = runtime.map_err(|cause| OpenError::Io { path: path.to_owned(), cause })?;
         let mut connection = Connection::begin(options.clone(), runtime.handle());
-        let found = folder.find()?;
-        let wait = if found.is_some() { SHORT_WAIT } else { LONG_WAIT };
-        let reach = runtime.block_on(async { tokio::time::timeout(wait, connection.known()).await }).unwrap_or(Reach::Connecting);
-        // A node that has something to serve starts whatever has become of the tables: an empty store empties no node.
-        if let (Reach::Unready(readiness), None) = (reach, &found) {
-            return Err(OpenError::Tables(readiness));
-        }
-        let (cluster, path) = match found {
-            Some(found) => found,
-            None => {
-                let cluster = runtime
-                    .block_on(first_cluster(&connection, &hashes))
-                    .map_err(|cause| OpenError::NoReplica { path: path.to_owned(), cause })?;
-                folder.create(Role::Replica, cluster, &hashes)?
-            }
-        };
-        let opened = file::open(&path, Role::Replica, cluster, &hashes, tuning.cache_bytes)?;
+        let (cluster, opened) = opening::open(&folder, &mut connection, runtime.handle(), &hashes, tuning.cache_bytes)?;
         let (outlook_sender, mut outlook) = watch::channel(None);
         let journal = SharedJournal::new(
             connection.clone(),
@@ -202,6 +184,17 @@ impl Cassandra {
         })
     }
 
+    /// Nodes that live and run another version than the one that `options` name: `name (version)` of each. Takes seconds.
+    pub fn of_other_versions(options: &CassandraOptions) -> Result<Vec<String>, String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let connection = Connection::begin(Arc::new(options.clone()), runtime.handle());
+        runtime.block_on(async {
+            let prepared = connection.prepared_soon().await?;
+            nodes::of_other_versions(&prepared, &options.node.version).await
+        })
+    }
+
     /// What of Cassandra's own settings weakens what is promised, and what to do about it.
     pub fn advice(options: &CassandraOptions) -> Result<Vec<String>, String> {
         once(advice::advice(options))
@@ -251,17 +244,23 @@ impl Cassandra {
         let Some(runtime) = &self.runtime else { return };
         let store = Arc::downgrade(self);
         runtime.spawn(async move {
+            // Soon after a start as well, of a node that starts anew every day.
+            let mut collect_at = Instant::now() + keeping.collect_every / 24;
             loop {
                 // Not all nodes at once: whoever comes second finds that it is done.
                 let mut random = [0];
                 let share = getrandom::fill(&mut random).map_or(0, |()| random[0]);
                 tokio::time::sleep(keeping.period / 2 + keeping.period * u32::from(share) / 256).await;
                 let Some(store) = store.upgrade() else { return };
-                let done = store.keep_house(keeping).await;
+                let mut done = store.keep_house(keeping).await;
+                if done.is_ok() && Instant::now() >= collect_at {
+                    collect_at = Instant::now() + keeping.collect_every;
+                    done = store.collect(keeping.collect_after).await.map(|collected| collected.is_some());
+                }
                 // Dropped by this runtime's own task it could not wait for itself; it does not.
                 drop(store);
                 if let Err(cause) = done {
-                    tracing::debug!(%cause, "no checkpoint could be written");
+                    tracing::debug!(%cause, "no checkpoint could be written, or nothing collected");
                 }
             }
         });
@@ -272,6 +271,14 @@ impl Cassandra {
         let view = self.local.newest_view().map_err(|error| error.to_string())?;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         checkpoint::keep_house(&prepared, &self.hashes, &view, keeping, now).await
+    }
+
+    /// Deletes bytes in the store that nobody refers to and that are older; answers how many uploads those were, or nothing if this node
+    /// does not know enough to judge.
+    async fn collect(&self, older: Duration) -> Result<Option<usize>, String> {
+        let prepared = self.connection.prepared()?;
+        let view = self.local.newest_view().map_err(|error| error.to_string())?;
+        collecting::collect(&prepared, &view, older).await
     }
 
     /// How often this node looks.
@@ -289,14 +296,6 @@ impl Cassandra {
 fn once<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(work)
-}
-
-/// Which cluster the store is of, for a node that has nothing yet.
-async fn first_cluster(connection: &Connection, hashes: &Hashes) -> Result<Id, String> {
-    let prepared = connection.prepared()?;
-    let end = partition::end(&prepared, &prepared.tip.serial).await?;
-    let end = end.ok_or_else(|| Readiness::Missing.to_string())?;
-    hashes.key_fault(end.cluster, &end.key_check).map_or(Ok(end.cluster), |fault| Err(fault.to_owned()))
 }
 
 impl Drop for Cassandra {
@@ -390,6 +389,12 @@ impl Store for Cassandra {
             let unavailable = |cause| WriteError::Unavailable { cause };
             let prepared = self.connection.prepared_soon().await.map_err(unavailable)?;
             let view = self.local.newest_view().map_err(|error| unavailable(error.to_string()))?;
+            // A keyspace that was emptied, or is older, does not have them, and no node could load the state without.
+            for digest in checkpoint::components(&view).map_err(unavailable)? {
+                let bytes = self.local.blob(digest).await.map_err(|error| unavailable(error.to_string()))?;
+                let bytes = bytes.ok_or_else(|| unavailable(format!("the bytes of component {digest} are not on this node")))?;
+                blobs::put_component(&prepared, &bytes).await.map_err(unavailable)?;
+            }
             let (cluster, revision) = checkpoint::republish(&prepared, &self.hashes, &view).await.map_err(unavailable)?;
             tracing::warn!(%cluster, revision = revision.0, "the configuration of this node is the store's now");
             self.local.adopt().await

@@ -20,6 +20,9 @@ const BEAT: Duration = Duration::from_secs(1);
 const SILENT_BEATS: u32 = 3;
 /// How long Cassandra keeps the row of a node that is gone: for people to see that it was there.
 const KEPT_SECONDS: i32 = 3600;
+/// What is said of a node whose id another process has too.
+const TWIN: &str = "two processes tell of this node id, as after a copy of a node's folder: delete the file node_id in one of them and \
+                    restart it";
 /// Rows that are read. More nodes than any cluster has; what is beyond them is not shown.
 const NODES_MOST: usize = 1000;
 
@@ -31,6 +34,7 @@ pub(super) struct Nodes {
     seen: Mutex<HashMap<(Id, Id), Seen>>,
     moved: watch::Sender<u64>,
     revisions: watch::Receiver<Revision>,
+    began: Instant,
     /// The number of the last row that was written.
     seq: AtomicI64,
     /// This node has ended, and is not told of again.
@@ -41,6 +45,7 @@ pub(super) struct Nodes {
 #[derive(Clone, Debug)]
 struct Seen {
     row: NodeRow,
+    first: Instant,
     moved: Instant,
 }
 
@@ -64,6 +69,7 @@ impl Nodes {
             seen: Mutex::default(),
             moved: watch::Sender::default(),
             revisions,
+            began: Instant::now(),
             seq: AtomicI64::new(first_seq()),
             left: AtomicBool::new(false),
         })
@@ -94,20 +100,26 @@ impl Nodes {
             own: true,
         }];
         let seen = locked(&self.seen);
-        // The newest start of each node: an older one has ended, however it did.
-        let mut newest = HashMap::<Id, &Seen>::new();
-        for ((id, boot), row) in seen.iter() {
-            if *id == self.identity.id && *boot == self.boot {
-                continue;
-            }
-            let kept = newest.entry(*id).or_insert(row);
-            if row.moved > kept.moved || (row.moved == kept.moved && row.row.seq > kept.row.seq) {
-                *kept = row;
+        // The newest start of each node: an older one has ended, however it did, unless it has moved since the newer was seen.
+        let mut starts = HashMap::<Id, Vec<&Seen>>::new();
+        for ((id, boot), seen) in seen.iter() {
+            if (*id, *boot) != (self.identity.id, self.boot) {
+                starts.entry(*id).or_default().push(seen);
             }
         }
-        // An earlier start of this very node is not another node.
-        newest.remove(&self.identity.id);
-        let mut others: Vec<_> = newest.into_iter().map(|(id, seen)| state(id, seen, applied)).collect();
+        let mut others = Vec::new();
+        for (id, mut starts) in starts {
+            starts.sort_by_key(|seen| (seen.moved, seen.row.seq));
+            // An earlier start of this very node is not another node.
+            let newest = if id == self.identity.id { None } else { starts.pop() };
+            let since = newest.map_or(self.began, |newest| newest.first);
+            // Not the last word of one that ends while its successor begins.
+            let goes_on = |seen: &&Seen| seen.moved > since && seen.moved.duration_since(seen.first) > BEAT * SILENT_BEATS;
+            let twins = starts.into_iter().filter(goes_on);
+            let twins = twins.map(|seen| NodeState { trouble: Some(TWIN.to_owned()), ..state(id, seen, applied) });
+            others.extend(twins.filter(|twin| twin.live));
+            others.extend(newest.map(|newest| state(id, newest, applied)));
+        }
         others.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         all.extend(others);
         all
@@ -125,7 +137,7 @@ impl Nodes {
                 if due && self.write(&prepared, &now.0, now.1, KEPT_SECONDS).await.is_ok() {
                     written = Some((now, Instant::now()));
                 }
-                match self.read(&prepared).await {
+                match read(&prepared).await {
                     Ok(rows) => self.note(rows),
                     Err(cause) => tracing::debug!(%cause, "the nodes cannot be read"),
                 }
@@ -169,32 +181,6 @@ impl Nodes {
         prepared.session.execute_unpaged(&prepared.put_node, values).await.map(drop).map_err(|error| error.to_string())
     }
 
-    async fn read(&self, prepared: &Prepared) -> Result<Vec<((Id, Id), NodeRow)>, String> {
-        type Columns =
-            (Uuid, Uuid, Option<i64>, Option<String>, Option<String>, Option<i64>, Option<i64>, Option<String>, Option<i64>);
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let result = prepared.session.execute_unpaged(&prepared.nodes, ()).await.map_err(|error| text(&error))?;
-        let rows = result.into_rows_result().map_err(|error| text(&error))?;
-        let mut all = Vec::new();
-        for row in rows.rows::<Columns>().map_err(|error| text(&error))?.take(NODES_MOST) {
-            let (id, boot, seq, name, version, applied, serving, trouble, every) = row.map_err(|error| text(&error))?;
-            let revision = |value: Option<i64>| Revision(value.unwrap_or(0).max(0).cast_unsigned());
-            all.push((
-                (Id::from_bytes(*id.as_bytes()), Id::from_bytes(*boot.as_bytes())),
-                NodeRow {
-                    seq: seq.unwrap_or(0),
-                    name: name.unwrap_or_default(),
-                    version: version.unwrap_or_default(),
-                    applied: revision(applied),
-                    serving: revision(serving),
-                    trouble,
-                    every: Duration::from_millis(every.unwrap_or(1000).clamp(1, 60_000).cast_unsigned()),
-                },
-            ));
-        }
-        Ok(all)
-    }
-
     fn note(&self, rows: Vec<((Id, Id), NodeRow)>) {
         let mut seen = locked(&self.seen);
         let now = Instant::now();
@@ -202,12 +188,53 @@ impl Nodes {
         for (key, row) in rows {
             match seen.get_mut(&key) {
                 Some(known) if known.row.seq == row.seq => {}
-                Some(known) => *known = Seen { row, moved: now },
+                Some(known) => (known.row, known.moved) = (row, now),
                 // Nobody knows how old it is: it gets the time to show that it lives.
-                None => drop(seen.insert(key, Seen { row, moved: now })),
+                None => drop(seen.insert(key, Seen { row, first: now, moved: now })),
             }
         }
     }
+}
+
+/// Nodes that are seen to live and run another version than `version`: `name (version)` of each. Watches for as long as a node may be silent.
+pub(super) async fn of_other_versions(prepared: &Prepared, version: &str) -> Result<Vec<String>, String> {
+    let first = read(prepared).await?;
+    tokio::time::sleep(BEAT * SILENT_BEATS).await;
+    let mut others = Vec::new();
+    for (key, row) in read(prepared).await? {
+        let still = first.iter().any(|(known, before)| *known == key && before.seq == row.seq);
+        if !still && row.version != version {
+            others.push(format!("{} ({})", row.name, row.version));
+        }
+    }
+    others.sort();
+    Ok(others)
+}
+
+async fn read(prepared: &Prepared) -> Result<Vec<((Id, Id), NodeRow)>, String> {
+    type Columns =
+        (Uuid, Uuid, Option<i64>, Option<String>, Option<String>, Option<i64>, Option<i64>, Option<String>, Option<i64>);
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let result = prepared.session.execute_unpaged(&prepared.nodes, ()).await.map_err(|error| text(&error))?;
+    let rows = result.into_rows_result().map_err(|error| text(&error))?;
+    let mut all = Vec::new();
+    for row in rows.rows::<Columns>().map_err(|error| text(&error))?.take(NODES_MOST) {
+        let (id, boot, seq, name, version, applied, serving, trouble, every) = row.map_err(|error| text(&error))?;
+        let revision = |value: Option<i64>| Revision(value.unwrap_or(0).max(0).cast_unsigned());
+        all.push((
+            (Id::from_bytes(*id.as_bytes()), Id::from_bytes(*boot.as_bytes())),
+            NodeRow {
+                seq: seq.unwrap_or(0),
+                name: name.unwrap_or_default(),
+                version: version.unwrap_or_default(),
+                applied: revision(applied),
+                serving: revision(serving),
+                trouble,
+                every: Duration::from_millis(every.unwrap_or(1000).clamp(1, 60_000).cast_unsigned()),
+            },
+        ));
+    }
+    Ok(all)
 }
 
 fn state(id: Id, seen: &Seen, tip: Revision) -> NodeState {

@@ -112,6 +112,30 @@ impl Folder {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the file that cannot be read, and one that stands where that of `cluster` is to be, out of the way under a new name; answers
+    /// what they are called now. Nothing is deleted.
+    pub(crate) fn set_aside(&self, cluster: Id, damage: &OpenError) -> Result<Vec<PathBuf>, OpenError> {
+        let mut files = vec![self.file_of(cluster)];
+        if let OpenError::Damaged { path, .. } = damage
+            && !files.contains(path)
+        {
+            files.push(path.clone());
+        }
+        let mut aside = Vec::new();
+        for file in files.into_iter().filter(|file| file.exists()) {
+            let free = |number: &u32| !damaged_name(&file, *number).exists();
+            let to = damaged_name(&file, (1..).find(free).unwrap_or(u32::MAX));
+            fs::rename(&file, &to).map_err(|cause| io_error(&to, cause))?;
+            aside.push(to);
+        }
+        Ok(aside)
+    }
+
     fn file_of(&self, cluster: Id) -> PathBuf {
         file_of(&self.path, cluster)
     }
@@ -132,6 +156,13 @@ impl Folder {
 /// The file of a history.
 pub(crate) fn file_of(folder: &Path, cluster: Id) -> PathBuf {
     folder.join(format!("{cluster}.redb"))
+}
+
+/// `….redb.damaged-1`, `-2`, …: no file that a start would take.
+fn damaged_name(file: &Path, number: u32) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".damaged-{number}"));
+    PathBuf::from(name)
 }
 
 /// Notes which file is meant.

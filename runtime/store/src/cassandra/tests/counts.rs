@@ -8,7 +8,7 @@ use weir_cassandra_harness::Cluster;
 
 const HOUR_S: u32 = 3600;
 
-fn taken(key: &str, count: u64) -> WindowCount {
+pub(super) fn taken(key: &str, count: u64) -> WindowCount {
     WindowCount { key: key.as_bytes().into(), period: 2, start: 1_800_000_000, left_s: HOUR_S, part: 0, count, grown: true }
 }
 
@@ -24,7 +24,7 @@ fn exchange(store: &Cassandra, own: Vec<WindowCount>) -> Vec<Option<u64>> {
 }
 
 /// What the store says of all that a process asks for.
-fn others(store: &Cassandra, own: WindowCount) -> u64 {
+pub(super) fn others(store: &Cassandra, own: WindowCount) -> u64 {
     exchange(store, vec![own])[0].unwrap()
 }
 
@@ -79,7 +79,7 @@ fn many_windows_are_exchanged_at_once_and_each_gets_its_own_answer() {
 }
 
 #[test]
-fn rows_lapse_a_minute_after_their_window() {
+fn rows_lapse_some_time_after_their_window() {
     let (options, _folder, a) = begun();
     others(&a, taken("x", 1));
     let century = WindowCount { left_s: u32::MAX, ..taken("y", 1) };

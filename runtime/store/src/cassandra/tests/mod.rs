@@ -3,10 +3,12 @@
 mod caught;
 mod checker;
 mod closing;
+mod collecting;
 mod counts;
 mod faults;
 mod gateways;
 mod keeping;
+mod opening;
 mod ring;
 mod run;
 mod schedule;
@@ -19,7 +21,7 @@ use crate::conformance::{Fresh, put, service};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 use weir_cassandra_harness::{Cluster, FaultProxy, Options};
-use weir_model::Kind;
+use weir_model::{Id, Kind};
 
 /// How long anything that is waited for may take; what takes longer does not happen.
 const WAIT: Duration = Duration::from_secs(60);
@@ -97,7 +99,15 @@ fn tuned(options: &CassandraOptions, tuning: writer::Tuning, keeping: Keeping) -
 }
 
 /// Keeps little, and looks after it all the time.
-const SOON: Keeping = Keeping { checkpoint_rows: 10, keep_rows: 5, keep_seconds: 0, period: Duration::from_millis(50) };
+const SOON: Keeping = Keeping {
+    checkpoint_rows: 10,
+    keep_rows: 5,
+    keep_seconds: 0,
+    period: Duration::from_millis(50),
+    collect_every: Duration::from_secs(1),
+    // An append is pursued for ten seconds, and uploads anew after that.
+    collect_after: Duration::from_secs(60),
+};
 
 fn add(store: &Cassandra, number: u32) -> Result<Written, WriteError> {
     wait(store.write(put(vec![service(number, &format!("s{number}"))])))

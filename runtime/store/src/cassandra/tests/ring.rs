@@ -2,8 +2,10 @@
 //!
 //! Each starts three nodes of its own, for half a minute and 3 GB; most are left to `cargo xtask faults`.
 
+use super::counts::{others, taken};
 use super::run::{GATEWAYS, Run, must_be_right};
 use super::*;
+use crate::WindowCount;
 use weir_cassandra_harness::Seen;
 
 /// Nobody keeps for a node that is away what it missed: it must be asked for.
@@ -250,5 +252,70 @@ fn clocks_of_cassandra_that_differ_by_minutes_do_no_harm() {
         until(|| run.stores().iter().all(|store| known(store) == GATEWAYS));
     });
     assert!(end(&run.options).floor > Revision(0), "rows were let go meanwhile");
+    // Counts that one node takes as of yesterday do not lapse for one that lives in tomorrow, whichever are asked.
+    let stores = run.stores();
+    for turn in 0..20 {
+        let ending = |count| WindowCount { left_s: 1, grown: count > 0, ..taken(&format!("key {turn}"), count) };
+        others(stores[0], ending(7));
+        assert_eq!(others(stores[1], ending(5)), 7);
+        assert_eq!(others(stores[2], ending(0)), 12);
+    }
     must_be_right(&run.judged());
+}
+
+#[test]
+#[ignore = "part of cargo xtask faults"]
+fn while_the_only_node_that_knows_the_logins_is_down_gateways_serve_on_and_more_copies_of_them_end_that() {
+    let cluster = Options::default().authentication().start(3).unwrap();
+    let as_user = |user: &str, password: &str| CassandraOptions {
+        replication: Replication::Factor(3),
+        credentials: Some((user.to_owned(), password.to_owned())),
+        ..options_of(&cluster)
+    };
+    let owner = as_user("cassandra", "cassandra");
+    Cassandra::bootstrap(&owner).unwrap();
+    let says = |statements: &[&str]| {
+        let all = once(async {
+            let session = connection::connect(&owner).await?;
+            for statement in statements {
+                session.query_unpaged(*statement, ()).await.map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        });
+        all.unwrap();
+    };
+    says(&["CREATE ROLE weir WITH PASSWORD = 'sesame' AND LOGIN = true", "GRANT SELECT, MODIFY ON KEYSPACE weir TO weir"]);
+    // A gateway needs no more than that.
+    let options = as_user("weir", "sesame");
+    let (folder, a) = node(&options);
+    fill(&a, 1..5);
+    let one_copy = |options: &CassandraOptions| {
+        Cassandra::advice(options).unwrap().iter().any(|line| line.contains("system_auth has one copy"))
+    };
+    assert!(one_copy(&options));
+    let holders = cluster.node(0).nodetool(&["getendpoints", "system_auth", "roles", "weir"]).unwrap();
+    let knows = |node: &weir_cassandra_harness::Node| holders.lines().any(|line| line.trim() == node.address().ip().to_string());
+    let alone = cluster.nodes().iter().position(knows).unwrap();
+    assert_eq!(holders.lines().filter(|line| line.starts_with("127.")).count(), 1, "{holders}");
+    cluster.node(alone).kill().unwrap();
+    drop(a);
+    let a = Cassandra::open(folder.path(), options.clone()).unwrap();
+    assert_eq!(count(&a), 4);
+    let error = add(&a, 50).unwrap_err();
+    assert!(matches!(error, WriteError::Unavailable { .. }), "{error}");
+    println!("while nobody can log in: {error}");
+    cluster.node(alone).start_again().unwrap();
+    cluster.until_all_up().unwrap();
+    until_written(&a, 51);
+
+    says(&["ALTER KEYSPACE system_auth WITH replication = {'class': 'NetworkTopologyStrategy', 'replication_factor': 3}"]);
+    for node in cluster.nodes() {
+        node.nodetool(&["repair", "--full", "system_auth"]).unwrap();
+    }
+    assert!(!one_copy(&options));
+    cluster.node(alone).kill().unwrap();
+    drop(a);
+    let a = Cassandra::open(folder.path(), options).unwrap();
+    until_written(&a, 52);
+    assert_eq!(count(&a), 6);
 }

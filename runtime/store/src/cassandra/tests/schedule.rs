@@ -8,7 +8,7 @@ use super::*;
 use weir_cassandra_harness::{Flow, PaxosVariant, Seen};
 
 /// Rows go so soon that a gateway which is away for seconds has to load what it missed.
-const KEEPING: Keeping = Keeping { checkpoint_rows: 60, keep_rows: 40, keep_seconds: 0, period: Duration::from_millis(500) };
+const KEEPING: Keeping = Keeping { checkpoint_rows: 60, keep_rows: 40, period: Duration::from_millis(500), ..SOON };
 /// Something that goes wrong, with one node of Cassandra or with one gateway's way to all of them.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
