@@ -16,7 +16,12 @@ pub fn weir_binary() -> PathBuf {
 
 /// `weir WORDS…`, in a clean environment: the settings of whoever runs the tests are not ours.
 pub fn weir<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new(weir_binary());
+    program(&weir_binary(), words)
+}
+
+/// The same of another file than the one that was built.
+pub fn program<'a>(file: &Path, words: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(file);
     for (variable, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEIR_")) {
         command.env_remove(variable);
     }

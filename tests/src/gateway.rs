@@ -1,7 +1,7 @@
 //! A gateway of a test: its folder, its process, its addresses.
 
 use crate::admin::Admin;
-use crate::binary::{printed, run, weir};
+use crate::binary::{printed, program, run, weir_binary};
 use crate::client::Client;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -17,6 +17,7 @@ const END_WAIT: Duration = Duration::from_secs(90);
 pub struct GatewayBuilder {
     lines: Vec<String>,
     prefix: Option<TempDir>,
+    program: PathBuf,
 }
 
 /// A gateway that runs, in a folder of its own. Both go with it.
@@ -27,7 +28,7 @@ pub struct Gateway {
 
 impl Default for GatewayBuilder {
     fn default() -> Self {
-        let mut builder = Self { lines: Vec::new(), prefix: None };
+        let mut builder = Self { lines: Vec::new(), prefix: None, program: weir_binary() };
         for key in ["proxy_listen", "admin_listen", "status_listen"] {
             builder = builder.with(key, "\"127.0.0.1:0\"");
         }
@@ -66,6 +67,12 @@ impl GatewayBuilder {
         self.lines = text.lines().map(str::to_owned).collect();
         self.in_folder_of(stopped)
     }
+    /// A copy of the gateway's binary, of its own.
+    #[must_use]
+    pub fn program(mut self, file: &Path) -> Self {
+        file.clone_into(&mut self.program);
+        self
+    }
     /// Writes the settings; answers the folder.
     fn write(&mut self) -> TempDir {
         let prefix = self.prefix.take().unwrap_or_else(|| tempfile::tempdir().expect("a temporary folder"));
@@ -75,7 +82,7 @@ impl GatewayBuilder {
     /// Starts it and waits until it is ready.
     pub fn start(mut self) -> Gateway {
         let prefix = self.write();
-        match launch(prefix.path()) {
+        match launch(&self.program, prefix.path()) {
             Ok(process) => Gateway { process, prefix },
             Err(error) => panic!("{error}\n{}", std::fs::read_to_string(prefix.path().join("node.log")).unwrap_or_default()),
         }
@@ -83,7 +90,8 @@ impl GatewayBuilder {
     /// Starts it and kills it after that time, ready or not; answers what it leaves.
     pub fn start_and_kill(mut self, after: Duration) -> TempDir {
         let prefix = self.write();
-        let mut child = command(prefix.path()).and_then(|mut command| command.spawn()).expect("weir can be started");
+        let mut child =
+            command(&self.program, prefix.path()).and_then(|mut command| command.spawn()).expect("weir can be started");
         // When it dies is the fault; nothing is waited for.
         std::thread::sleep(after);
         child.kill().and_then(|()| child.wait()).expect("it can be killed");
@@ -105,14 +113,14 @@ impl GatewayBuilder {
     }
 }
 
-fn launch(prefix: &Path) -> std::io::Result<xtask::gateway::Gateway> {
-    xtask::gateway::Gateway::start(command(prefix)?, prefix)
+fn launch(file: &Path, prefix: &Path) -> std::io::Result<xtask::gateway::Gateway> {
+    xtask::gateway::Gateway::start(command(file, prefix)?, prefix)
 }
 
 /// `weir start` in that folder, with its log there.
-fn command(prefix: &Path) -> std::io::Result<Command> {
+fn command(file: &Path, prefix: &Path) -> std::io::Result<Command> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(prefix.join("node.log"))?;
-    let mut command = weir(["start", "-c"]);
+    let mut command = program(file, ["start", "-c"]);
     command.arg(prefix.join("weir.toml")).arg("-p").arg(prefix).stdout(Stdio::null()).stderr(log);
     Ok(command)
 }
@@ -192,7 +200,7 @@ impl Gateway {
     #[must_use]
     pub fn restarted_by(self, signal: &str) -> Self {
         let prefix = self.end(signal);
-        let process = launch(prefix.path()).unwrap_or_else(|error| panic!("{error}"));
+        let process = launch(&weir_binary(), prefix.path()).unwrap_or_else(|error| panic!("{error}"));
         Self { process, prefix }
     }
 }

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use weir_cassandra_harness::{Cluster, shared};
+use weir_tests::binary::weir_binary;
 use weir_tests::gateway::GatewayBuilder;
+use weir_tests::guests::component;
 use weir_tests::{Client, Gateway, Upstream};
 
 /// For everything that is waited for: machines of CI are slow, and nothing is proved by how fast they are.
@@ -113,6 +115,53 @@ fn two_nodes_are_one_gateway_and_serve_on_without_their_store() {
     until("the other has it", || a.admin().ask("GET", "/consumers/late", &Value::Null).status == 200);
     let head = |gateway: &Gateway| status(gateway)["database"]["store"]["head"].clone();
     until("both have one history", || head(&a) == head(&b));
+}
+
+/// Uploads a component and answers what `Weir-Served` says.
+fn uploaded(to: &Gateway, bytes: Vec<u8>, timeout: u32) -> String {
+    let admin = Client::of(to.addresses("admin")[0].0);
+    let path = format!("/components?wait=applied&timeout={timeout}");
+    let stored = admin.request("POST", &path).header("content-type", "application/wasm").body(bytes).send();
+    let served = stored.header("weir-served").unwrap_or_default().to_owned();
+    stored.expect(201);
+    served
+}
+
+#[test]
+fn a_component_is_compiled_everywhere_before_the_answer_and_who_cannot_compile_it_is_named() {
+    let cluster = shared(1).unwrap();
+    let with = || builder(cluster, "components");
+    bootstrap(with());
+    // A node compiles in a process of its own program: without its file it cannot.
+    let programs = tempfile::tempdir().unwrap();
+    let (program, away) = (programs.path().join("weir"), programs.path().join("away"));
+    std::fs::copy(weir_binary(), &program).unwrap();
+    let (a, b) = (with().start(), with().program(&program).start());
+    let upstream = Upstream::start();
+    until("both know each other", || a.admin().knows_nodes(2));
+    a.admin().route_to("good", upstream.address());
+    assert_eq!(uploaded(&a, component("neighbour"), 60), "2/2");
+    let entry = json!({ "name": "neighbour", "config": { "value": "first" } });
+    a.admin().ask("POST", "/routes/good/plugins?wait=applied", &entry).expect(201);
+    let reply = b.client().get("/good").send().expect(200);
+    assert!(reply.text().contains("first"), "{}", reply.text());
+
+    std::fs::rename(&program, &away).unwrap();
+    let id = status(&b)["node_id"].as_str().map(str::to_owned);
+    let served = uploaded(&a, component("printing"), 2);
+    assert!(served.starts_with("1/2; missing="), "{served}");
+    assert!(id.is_none_or(|id| served.ends_with(&id)), "{served}");
+    let trouble = |gateway: &Gateway| status(gateway)["trouble"]["snapshot"].to_string();
+    until("it says why", || trouble(&b).contains("printing"));
+    let nodes = a.admin().get("/cluster/nodes");
+    let told = nodes["data"].as_array().unwrap().iter().any(|node| node["trouble"].to_string().contains("printing"));
+    assert!(told, "{nodes:#}");
+    // What it has it serves on, and it makes up for all when it can.
+    b.client().get("/good").send().expect(200);
+    std::fs::rename(&away, &program).unwrap();
+    let last = a.admin().ask("PUT", "/consumers/ada?wait=applied&timeout=60", &json!({}));
+    assert_eq!(last.header("weir-served"), Some("2/2"), "{}", trouble(&b));
+    assert_eq!(trouble(&b), "null");
 }
 
 #[test]

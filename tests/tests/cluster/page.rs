@@ -76,6 +76,8 @@ struct Operator<'a> {
     balancer: Option<Balancer>,
     upstream: Upstream,
     commands: &'a Path,
+    /// The node of Cassandra whose next start takes the place of one that is gone.
+    replacing: Option<usize>,
 }
 
 impl Operator<'_> {
@@ -93,6 +95,25 @@ impl Operator<'_> {
                     self.cluster.node(node).stop().unwrap();
                 }
                 self.cluster.node(node).start_again().unwrap();
+                self.cluster.until_all_up().unwrap();
+                Ok(String::new())
+            }
+            (["systemctl", "stop", "cassandra"], Some(node)) => {
+                self.cluster.node(node).stop().unwrap();
+                Ok(String::new())
+            }
+            (["rm", "-rf", "/var/lib/cassandra/*"], Some(node)) => {
+                self.cluster.node(node).wipe().unwrap();
+                Ok(String::new())
+            }
+            (["echo", .., ">>", "/etc/cassandra/cassandra-env.sh"], Some(node)) => {
+                assert!(line.contains(&format!("-Dcassandra.replace_address_first_boot=10.0.0.{}\"", 11 + node)), "{line}");
+                self.replacing = Some(node);
+                Ok(String::new())
+            }
+            (["systemctl", "start", "cassandra"], Some(node)) => {
+                assert_eq!(self.replacing.take(), Some(node), "what the page starts it has stopped");
+                self.cluster.node(node).replace().unwrap();
                 self.cluster.until_all_up().unwrap();
                 Ok(String::new())
             }
@@ -173,7 +194,8 @@ fn every_line_of_the_page_works_as_printed() {
     let commands = computer.path().join("bin");
     std::fs::create_dir(&commands).unwrap();
     std::os::unix::fs::symlink(weir_binary(), commands.join("weir")).unwrap();
-    let mut operator = Operator { cluster: &cluster, machines, balancer: None, upstream: Upstream::start(), commands: &commands };
+    let (upstream, commands) = (Upstream::start(), commands.as_path());
+    let mut operator = Operator { cluster: &cluster, machines, balancer: None, upstream, commands, replacing: None };
     let mut typed = 0;
     for block in blocks() {
         match block.language {
