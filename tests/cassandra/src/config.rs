@@ -147,8 +147,8 @@ impl NodePlan<'_> {
             // Logins must work with a node down, as they would where anybody cares.
             format!("-Dcassandra.system_auth.default_rf={}", self.addresses.len()),
         ];
-        if is_first {
-            // Nodes that start at once wait for each other this long; on a busy machine one may be many seconds behind.
+        if is_first || start == Start::Replacing {
+            // Nodes that start wait this long for a word of others; on a busy machine it may be many seconds.
             words.push("-Dcassandra.shadow_round_ms=60000".to_owned());
         }
         if start == Start::Replacing {

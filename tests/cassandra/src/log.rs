@@ -7,11 +7,16 @@ use std::io::{Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-/// The last lines.
+/// How many lines that speak of errors are shown before the end: a node goes on to say much while it ends for one.
+const ERRORS: usize = 5;
+
+/// The last lines, and before them the last that speak of an error.
 pub(crate) fn tail(path: &Path, lines: usize) -> String {
     let text = since(path, 0);
     let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+    let (before, last) = all.split_at(all.len().saturating_sub(lines));
+    let errors: Vec<&str> = before.iter().filter(|line| line.contains("ERROR") || line.contains("Exception")).copied().collect();
+    [&errors[errors.len().saturating_sub(ERRORS)..], last].concat().join("\n")
 }
 
 /// What came after that many bytes; nothing if it cannot be read.

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 pub(crate) const START_WAIT: Duration = Duration::from_secs(240);
 /// Cassandra flushes and says goodbye in two seconds; one that does not end is told so to the test.
 const STOP_WAIT: Duration = Duration::from_secs(90);
+/// How often a replacement is begun.
+const REPLACE_TRIES: u32 = 3;
 /// One look at whether a node that starts answers already.
 const PROBE: Duration = Duration::from_millis(500);
 /// Of a log, the lines that an error shows.
@@ -138,9 +140,17 @@ impl Node {
     /// Puts a new node without data in its place, once it is stopped and the others see it down; waits until it has streamed what
     /// belongs to it, and answers.
     pub fn replace(&self) -> Result<(), HarnessError> {
-        self.wipe()?;
-        self.launch(Start::Replacing)?;
-        self.wait_until_answering(Instant::now() + START_WAIT)
+        let mut tries = 0;
+        loop {
+            self.wipe()?;
+            self.launch(Start::Replacing)?;
+            tries += 1;
+            match self.wait_until_answering(Instant::now() + START_WAIT) {
+                // It gives up if it hears of the one that is gone as if it lived, which others say for a while. Whoever operates it tries again.
+                Err(error) if tries < REPLACE_TRIES && !self.is_running() => eprintln!("a replacement is tried again: {error}"),
+                outcome => return outcome,
+            }
+        }
     }
     /// `nodetool WORDS…` on this node; answers what it printed.
     pub fn nodetool(&self, words: &[&str]) -> Result<String, HarnessError> {

@@ -1,8 +1,8 @@
 //! What of Cassandra's own settings weakens what the store promises, and what to do about it.
 
-use super::CassandraOptions;
-use super::connection;
+use super::{CassandraOptions, connection, reason};
 use scylla::client::session::Session;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
 use std::collections::HashMap;
@@ -10,17 +10,21 @@ use std::collections::HashMap;
 /// Asks a node of Cassandra; answers what should be otherwise, one sentence each.
 pub(super) async fn advice(options: &CassandraOptions) -> Result<Vec<String>, String> {
     let session = connection::connect(options).await?;
-    let settings: HashMap<String, String> = rows(&session, "SELECT name, value FROM system_views.settings", ()).await?;
-    let value = |name: &str| settings.get(name).map(String::as_str).unwrap_or_default();
     let mut advice = Vec::new();
-    if value("commitlog_sync") == "periodic" {
+    let known = settings(&session).await.map_err(|error| reason::of_statement(options, &error))?;
+    if known.is_none() {
+        advice.push(unread(options));
+    }
+    let mut known = known.unwrap_or_default();
+    let (sync, paxos) = (known.remove("commitlog_sync"), known.remove("paxos_variant"));
+    if sync.as_deref() == Some("periodic") {
         advice.push(
             "commitlog_sync is `periodic`: if most nodes lose power at once, changes of the last seconds that were answered are gone; \
              set it to `batch` or `group`"
                 .to_owned(),
         );
     }
-    if value("paxos_variant") != "v2" {
+    if paxos.is_some_and(|variant| variant != "v2") {
         advice.push(
             "paxos_variant is `v1`: while nodes of Cassandra are added or removed, two changes could take one place; set it to `v2`, and \
              paxos_state_purging to `repaired`"
@@ -28,7 +32,8 @@ pub(super) async fn advice(options: &CassandraOptions) -> Result<Vec<String>, St
         );
     }
     let select = "SELECT keyspace_name, replication FROM system_schema.keyspaces";
-    let replication: HashMap<String, HashMap<String, String>> = rows(&session, select, ()).await?;
+    let replication: HashMap<String, HashMap<String, String>> =
+        rows(&session, select).await.map_err(|error| reason::of_statement(options, &error))?;
     if let Some(copies) = replication.get(&options.keyspace).and_then(fewest_copies) {
         match copies {
             1 => advice.push(format!(
@@ -70,20 +75,36 @@ pub(super) async fn advice(options: &CassandraOptions) -> Result<Vec<String>, St
     Ok(advice)
 }
 
+fn unread(options: &CassandraOptions) -> String {
+    let user = options.credentials.as_ref().map_or("", |(user, _)| user);
+    format!(
+        "user `{user}` may not read Cassandra's settings, so nobody has looked whether they weaken what is promised; \
+         GRANT SELECT ON system_views.settings TO {user}"
+    )
+}
+
 /// The fewest copies that a data centre has; nothing if the class does not say.
 fn fewest_copies(replication: &HashMap<String, String>) -> Option<u32> {
     replication.iter().filter(|(name, _)| *name != "class").filter_map(|(_, copies)| copies.parse().ok()).min()
 }
 
-async fn rows<V>(session: &Session, text: &str, values: ()) -> Result<HashMap<String, V>, String>
+/// Cassandra's own settings; nothing if this user may not read them.
+async fn settings(session: &Session) -> Result<Option<HashMap<String, String>>, ExecutionError> {
+    match rows(session, "SELECT name, value FROM system_views.settings").await {
+        Ok(settings) => Ok(Some(settings)),
+        Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Unauthorized, _))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn rows<V>(session: &Session, text: &str) -> Result<HashMap<String, V>, ExecutionError>
 where
     V: for<'f> scylla::deserialize::value::DeserializeValue<'f, 'f>,
 {
-    let text_of = |error: &dyn std::fmt::Display| error.to_string();
     let mut statement = Statement::new(text);
     statement.set_consistency(Consistency::One);
-    let result = session.query_unpaged(statement, values).await.map_err(|error| text_of(&error))?;
-    let result = result.into_rows_result().map_err(|error| text_of(&error))?;
-    let rows = result.rows::<(String, Option<V>)>().map_err(|error| text_of(&error))?;
+    // An answer of another shape says nothing.
+    let Ok(result) = session.query_unpaged(statement, ()).await?.into_rows_result() else { return Ok(HashMap::new()) };
+    let Ok(rows) = result.rows::<(String, Option<V>)>() else { return Ok(HashMap::new()) };
     Ok(rows.flatten().filter_map(|(name, value)| Some((name, value?))).collect())
 }
