@@ -28,7 +28,7 @@ pub fn everything() -> Outcome {
     plugins::build()?;
     // All of the workspace in one command: every crate is built once, with one set of features, and the gateway's binary,
     // which the end-to-end tests start, is built before the first test runs.
-    tool(cargo().args(["test", "--workspace"]))
+    tool(cargo().args(["test", "--workspace", "--no-fail-fast"]))
 }
 
 /// The random schedule of faults, which `faults` plays for as long as it is told.

@@ -147,3 +147,22 @@ fn what_is_asked_twice_is_answered_twice_and_heard_once() {
     reads(&mut later, b"alone");
     assert!(!proxy.until_copy_answered(Duration::ZERO));
 }
+
+#[test]
+fn what_was_copied_arrives_though_the_client_has_gone() {
+    let proxy = FaultProxy::to(echo()).unwrap();
+    proxy.duplicate(Flow::Hold);
+    let mut stream = connect(&proxy);
+    proxy.set(Flow::Pass, Flow::Hold);
+    stream.write_all(b"once").unwrap();
+    assert!(proxy.until_answer_stopped(WAIT));
+    // Unread bytes make its end a reset, which answers that come then run into.
+    drop(stream);
+    proxy.pass();
+    let mut other = connect(&proxy);
+    other.write_all(b"and on").unwrap();
+    reads(&mut other, b"and on");
+    assert!(!proxy.until_copy_answered(Duration::ZERO));
+    proxy.duplicate(Flow::Pass);
+    assert!(proxy.until_copy_answered(WAIT));
+}
