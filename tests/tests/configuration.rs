@@ -224,3 +224,24 @@ fn judge(gateway: &Gateway, known: &BTreeMap<String, Known>) {
         }
     }
 }
+
+#[test]
+fn the_stores_file_does_not_grow_by_what_nobody_asks_for() {
+    // No request comes in, so that no worker looks for a newer configuration.
+    let gateway = Gateway::start();
+    let admin = gateway.admin();
+    for turn in 0..60 {
+        let pair = |number: u32| {
+            let consumer = format!("/consumers/c{turn}-{number}");
+            let key = json!({ "method": "POST", "path": format!("{consumer}/key-auth"), "body": {} });
+            [json!({ "method": "PUT", "path": consumer, "body": {} }), key]
+        };
+        let operations: Vec<Value> = (0..500).flat_map(pair).collect();
+        admin.ask("POST", "/transactions", &json!({ "operations": operations })).expect(200);
+    }
+    let status = Client::of(gateway.status_address()).get("/status").send().expect(200).json();
+    let bytes = status["database"]["store"]["file_bytes"].as_u64().unwrap();
+    println!("the file has {} MiB", bytes >> 20);
+    // A tenth of it is the state, and the rest the journal of the last changes.
+    assert!(bytes < 100 << 20, "{} MiB", bytes >> 20);
+}

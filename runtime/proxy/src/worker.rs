@@ -177,6 +177,11 @@ impl Worker {
     fn tick(&self, ticks: u32) {
         self.clocks.set((Instant::now(), SystemTime::now()));
         self.log.flush();
+        // A worker without requests would keep the view of the store that it last served by, and with it all pages that changes have
+        // left free since: the store's file would grow by each of them.
+        if let Ok(mut snapshot) = self.snapshot.try_borrow_mut() {
+            let _newest = snapshot.load();
+        }
         if ticks.is_multiple_of(FLUSHES_PER_SWEEP) {
             let mut pool = self.pool.borrow_mut();
             pool.sweep(Instant::now(), &self.pool_limits());

@@ -196,3 +196,21 @@ fn boots_and_imports() {
         drop(gateway.client().get("/keys").header("apikey", &key).send().expect(200));
     });
 }
+
+#[test]
+#[ignore = "measures; cargo xtask figures"]
+fn boots_with_ten_million_consumers() {
+    // The file is the same whoever decides what comes next, and without Cassandra it is filled in half the time.
+    let count = std::env::var("WEIR_FIGURES_MOST").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000_000);
+    let upstream = Upstream::start();
+    let gateway = Gateway::start();
+    gateway.admin().route_to("keys", upstream.address());
+    gateway.admin().plugin_on("keys", "key-auth", json!({}));
+    let begun = Instant::now();
+    fill(&gateway.admin(), count, consumer);
+    println!("filled in {:.0?}", begun.elapsed());
+    let key = format!("key-{}", count - 1);
+    boot(&format!("{count} consumers with keys, embedded"), gateway, |gateway| {
+        drop(gateway.client().get("/keys").header("apikey", &key).send().expect(200));
+    });
+}
