@@ -18,6 +18,8 @@ const PIECE_BYTES: usize = 16 << 10;
 const PIECES_MOST: usize = 1024;
 /// Whoever is behind the proxy stands on loopback: it answers at once or hangs.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Who closes a connection right after a question may find it not done; so long a copy has to be answered.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What becomes of the bytes of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -133,7 +135,7 @@ impl FaultProxy {
     }
     /// Whatever is asked on connections that are made from now on is asked a second time, over a connection of its own whose answers
     /// nobody hears; `copies` is what becomes of that, and may be switched with another call. A switch of [`FaultProxy::set`] does
-    /// not concern it.
+    /// not concern it. Hold no copies of a connection's beginning where a protocol waits for answers in it: they come all at once.
     pub fn duplicate(&self, copies: Flow) {
         self.shared.switch(|state| state.copies = Some(copies));
     }
@@ -291,6 +293,11 @@ impl Shared {
                 Verdict::Lose => {}
                 Verdict::Close => return,
             }
+        }
+        if direction == Direction::Copies {
+            let state = self.state();
+            let is_open = |state: &mut State| !state.is_over && state.connections.contains_key(&id);
+            drop(self.changed.wait_timeout_while(state, LINGER, is_open));
         }
         // The other direction may go on.
         drop(to.shutdown(Shutdown::Write));

@@ -82,10 +82,11 @@ fn late(broken: Option<Broken>) -> Vec<String> {
     Cassandra::bootstrap(&options).unwrap();
     let (_first, a) = tuned(&options, writer::Tuning::default(), Keeping::default());
     let way = Way::shared(&options);
-    way.each(|proxy| proxy.duplicate(Flow::Hold));
+    way.each(|proxy| proxy.duplicate(Flow::Pass));
     let (_second, b) = wrong_so(broken, || node(&asleep(&way.options)));
     let (history, journal) = (History::default(), Journal::default());
     asks(&history, &b, create(1, 1));
+    way.each(|proxy| proxy.duplicate(Flow::Hold));
     let told = std::thread::scope(|scope| {
         way.each(|proxy| proxy.set(Flow::Drop, Flow::Pass));
         let asked = scope.spawn(|| asks(&history, &b, create(2, 2)));

@@ -71,7 +71,7 @@ impl Fault {
             Self::Cut => proxy.cut(),
             Self::Asleep => way.each(FaultProxy::hold),
             Self::Twice => way.each(|proxy| {
-                proxy.duplicate(Flow::Hold);
+                proxy.duplicate(Flow::Delay(long / 2));
                 // New connections are what is asked twice.
                 proxy.cut();
                 proxy.pass();
