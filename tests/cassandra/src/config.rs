@@ -139,7 +139,11 @@ impl NodePlan<'_> {
             format!("-Dcassandra.storagedir={}", self.folder.join("data").display()),
             "-Dcassandra-foreground=yes".to_owned(),
             format!("-Dcassandra.jmx.local.port={jmx_port}"),
-            "-Dcassandra.ring_delay_ms=1000".to_owned(),
+            // A node that joins others gives up if none of them has told it anything by then; on a busy machine a second is little.
+            format!(
+                "-Dcassandra.ring_delay_ms={}",
+                if matches!(start, Start::Joining | Start::Replacing) { 10_000 } else { 1_000 }
+            ),
             "-Dcassandra.skip_wait_for_gossip_to_settle=0".to_owned(),
             "-Dcassandra.superuser_setup_delay_ms=0".to_owned(),
             // Nodes without a token conflict and without data need not join one after the other.
