@@ -308,8 +308,11 @@ impl Authority for SharedJournal {
                             let cause = away("others have written so much meanwhile that the place is forgotten");
                             return Appended::Unknown { transaction, cause };
                         }
-                        Err(_) if !sent => return Appended::Behind,
-                        Err(cause) => cause,
+                        // Not even this one: a copy of it may have come first. Whose the place is must be known.
+                        Err(cause) => {
+                            sent = true;
+                            cause
+                        }
                     },
                     Err(cause) => {
                         sent = true;

@@ -120,6 +120,34 @@ fn the_checker_catches_a_free_place_that_is_taken_as_proof() {
     assert!(wrong.iter().any(|wrong| wrong.starts_with("denied and done: ")), "{wrong:?}");
 }
 
+#[test]
+fn an_append_whose_copy_came_first_is_not_denied_though_nobody_can_be_asked_then() {
+    let options = options();
+    Cassandra::bootstrap(&options).unwrap();
+    let (_first, a) = node(&options);
+    let way = Way::shared(&options);
+    way.each(|proxy| proxy.duplicate(Flow::Pass));
+    let (_second, b) = node(&asleep(&way.options));
+    let (history, journal) = (History::default(), Journal::default());
+    asks(&history, &b, create(1, 1));
+    let told = std::thread::scope(|scope| {
+        way.each(|proxy| proxy.set(Flow::Hold, Flow::Pass));
+        let asked = scope.spawn(|| asks(&history, &b, create(2, 2)));
+        // The copy is done; then the first is told that it is not.
+        until(|| end(&options).revision == Revision(2));
+        way.each(|proxy| proxy.set(Flow::Pass, Flow::Hold));
+        way.each(|proxy| assert!(proxy.until_answer_stopped(WAIT)));
+        // Whose place it is cannot be found out: what is asked next is lost, and the append is sent again.
+        way.each(|proxy| proxy.set(Flow::Drop, Flow::Pass));
+        way.each(|proxy| assert!(proxy.until_requests_stopped(APPEND_BYTES, WAIT) || asked.is_finished()));
+        way.each(FaultProxy::pass);
+        asked.join().unwrap()
+    });
+    assert!(matches!(told, Told::Done { changed: true, .. }), "{told:?}");
+    until_same_or_held(&a, &b);
+    assert_eq!(judge(&history, &journal, &[&a, &b]), Vec::<String>::new());
+}
+
 /// Another gateway has written what one that sleeps is asked to remove, and to say something of.
 fn behind(broken: Option<Broken>) -> Vec<String> {
     let options = options();

@@ -62,7 +62,8 @@ fn a_gateway_that_is_far_from_the_store_gets_its_share() {
     });
     let share = [0, 1, 2].map(|at| after[at] - before[at]);
     println!("appends of each, the last 100 ms away: {share:?}, after {before:?}");
-    assert!(share[2] * 10 >= share.iter().sum::<usize>(), "{share:?}");
+    // One in twenty, of the one in ten or more that it usually is: whoever is not waited for gets one or none.
+    assert!(share[2] * 20 >= share.iter().sum::<usize>(), "{share:?}");
 }
 
 #[test]
